@@ -1,0 +1,1 @@
+"""VHDX virtual disks: open, read, check, map, compare, convert and create them."""

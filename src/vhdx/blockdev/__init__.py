@@ -1,0 +1,1 @@
+"""What any block device is: no VHDX here, and no operating system."""
