@@ -43,6 +43,7 @@ class RuleCode(Enum):
     # File (FORMAT 1.1)
     FILE_SIGNATURE = "file-signature"
     FILE_TRUNCATED = "file-truncated"
+    FILE_SIZE_ALIGNMENT = "file-size-alignment"
     # Headers
     HEADER_SIGNATURE = "header-signature"
     HEADER_CHECKSUM = "header-checksum"
@@ -128,6 +129,8 @@ class RuleCode(Enum):
     BAT_UNUSED_OFFSET = "bat-unused-offset"
     BAT_TRAILING_ENTRIES = "bat-trailing-entries"
     BLOCK_LOCATION = "block-location"
+    BLOCK_BEYOND_DISK = "block-beyond-disk"
+    FIXED_NOT_ALLOCATED = "fixed-not-allocated"
     BLOCK_OFFSET_LIMIT = "block-offset-limit"
     BLOCK_OVERLAPS_STRUCTURE = "block-overlaps-structure"
     BLOCK_OVERLAP = "block-overlap"
@@ -182,6 +185,12 @@ RULES: dict[RuleCode, Rule] = {
     RuleCode.FILE_SIGNATURE: Rule(_NOT_VHDX, _E, "the file begins with 'vhdxfile'", "the file is not a VHDX"),
     RuleCode.FILE_TRUNCATED: Rule(
         _REFUSE, _E, "a VHDX is at least 1 MiB long", "the file was cut off; copy it again from its source"
+    ),
+    RuleCode.FILE_SIZE_ALIGNMENT: Rule(
+        _TOLERATE,
+        _N,
+        "the file's size is a multiple of 1 MiB",
+        "some program left bytes at the end; they are ignored",
     ),
     RuleCode.HEADER_SIGNATURE: Rule(_TOLERATE, _E, "a header begins with 'head'", _COPY),
     RuleCode.HEADER_CHECKSUM: Rule(_TOLERATE, _E, "a header's CRC-32C matches its 4096 bytes", _COPY),
@@ -372,6 +381,15 @@ RULES: dict[RuleCode, Rule] = {
         _TOLERATE, _N, "the BAT is zero after its last needed entry", _HARMLESS
     ),
     RuleCode.BLOCK_LOCATION: Rule(_REFUSE, _E, "a block lies after the first 1 MiB of the file", _BLOCK),
+    RuleCode.BLOCK_BEYOND_DISK: Rule(
+        _TOLERATE,
+        _L,
+        "only blocks of the disk own file space",
+        "the file space is wasted; convert the image to free it",
+    ),
+    RuleCode.FIXED_NOT_ALLOCATED: Rule(
+        _TOLERATE, _N, "every block of a fixed image owns file space", "the blocks read as zeroes"
+    ),
     RuleCode.BLOCK_OFFSET_LIMIT: Rule(
         _REFUSE, _E, "a block lies below 256 TiB in the file (hardening)", _BLOCK
     ),

@@ -61,7 +61,7 @@ class ParentLocator:
         if linkage is None:
             breach(RuleCode.LOCATOR_LINKAGE_INVALID, _STRUCTURE, file_offset, found=f"{strings[LINKAGE]!a}")
         assert linkage is not None
-        paths = {key: strings[key] for key in PATH_KEYS if key in strings}
+        paths: dict[str, str] = {key: strings[key] for key in PATH_KEYS if key in strings}
         if not paths:
             breach(RuleCode.LOCATOR_NO_PATH, _STRUCTURE, file_offset, found=f"keys {sorted(strings)!a}")
         return cls(

@@ -1,0 +1,139 @@
+"""What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1; FORMAT 4.2-4.4).
+
+The facts are fixed when the image is opened; every look-up is judged anew, because nothing protects a BAT.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vhdx.format.bat import (
+    MAY_ANCHOR,
+    OWNS_SPACE,
+    RESERVED_MASK,
+    BitmapState,
+    PayloadState,
+    entry_file_offset,
+    entry_state,
+    owned_file_offset,
+)
+from vhdx.format.constants import (
+    BAT_ENTRY_SIZE,
+    BITMAP_BLOCK_SIZE,
+    HEADER_SECTION_SIZE,
+    MAX_BLOCK_FILE_OFFSET,
+)
+from vhdx.format.geometry import Geometry
+from vhdx.report import Finding
+from vhdx.rules import RuleCode
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRules:
+    """The facts that decide whether a block may lie where its entry says. Offsets and sizes in bytes."""
+
+    geometry: Geometry
+    bat_file_offset: int
+    file_size: int
+    structures: tuple[tuple[int, int, str], ...]
+    """(start, end, name) of the log and every region."""
+
+    @property
+    def structures_end(self) -> int:
+        """Blocks at or above this file offset cannot meet a structure."""
+        return max((end for _, end, _ in self.structures), default=HEADER_SECTION_SIZE)
+
+    def is_clear(self, start: int, end: int) -> bool:
+        """Whether a range of the file lies within it, above its header section and beside every structure."""
+        if not HEADER_SECTION_SIZE <= start < end <= min(self.file_size, MAX_BLOCK_FILE_OFFSET):
+            return False
+        return all(end <= low or high <= start for low, high, _ in self.structures)
+
+    def payload_findings(self, block: int, entry: int) -> Iterable[Finding]:
+        """Every rule that a payload entry breaks, the gravest included."""
+        state, file_offset = entry_state(entry), entry_file_offset(entry)
+        where = self.name_of_block(block)
+        at = self.bat_file_offset + self.geometry.entry_of_block(block) * BAT_ENTRY_SIZE
+        found = f"{entry:#018x}"
+        if entry & RESERVED_MASK:
+            yield Finding(RuleCode.BAT_RESERVED_BITS, where, at, found)
+        if state == PayloadState.RESERVED_4:
+            yield Finding(RuleCode.BAT_STATE_RESERVED, where, at, found)
+        if state == PayloadState.OLD_UNMAPPED:
+            yield Finding(RuleCode.BAT_STATE_OLD_UNMAPPED, where, at, found)
+        if state == PayloadState.PARTIALLY_PRESENT and not self.geometry.has_parent:
+            yield Finding(RuleCode.BAT_PARTIAL_WITHOUT_PARENT, where, at, found)
+        if file_offset and not OWNS_SPACE[state] and not MAY_ANCHOR[state]:
+            yield Finding(RuleCode.BAT_UNUSED_OFFSET, where, at, found)
+        if OWNS_SPACE[state] or (MAY_ANCHOR[state] and file_offset):
+            yield from self._place_findings(
+                where, at, file_offset, self.geometry.block_size, self._needed(block)
+            )
+
+    def trailing_finding(self, block: int, entry: int) -> Finding:
+        """The finding for an entry of the last chunk that belongs to no block of the disk, and is not zero."""
+        index = self.geometry.entry_of_block(block)
+        at = self.bat_file_offset + index * BAT_ENTRY_SIZE
+        owns = owned_file_offset(entry) != 0
+        code = RuleCode.BLOCK_BEYOND_DISK if owns else RuleCode.BAT_TRAILING_ENTRIES
+        return Finding(code, f"BAT entry {index} (past the disk's end)", at, f"{entry:#018x}")
+
+    def bitmap_findings(self, chunk: int, entry: int) -> Iterable[Finding]:
+        """Every rule that a sector bitmap entry breaks by itself."""
+        state, file_offset = entry_state(entry), entry_file_offset(entry)
+        where = self.name_of_bitmap(chunk)
+        at = self.bat_file_offset + self.geometry.entry_of_bitmap(chunk) * BAT_ENTRY_SIZE
+        found = f"{entry:#018x}"
+        if entry & RESERVED_MASK:
+            yield Finding(RuleCode.BAT_RESERVED_BITS, where, at, found)
+        if state not in (BitmapState.NOT_PRESENT, BitmapState.PRESENT):
+            yield Finding(RuleCode.BITMAP_SLOT_STATE, where, at, found)
+        if state == BitmapState.PRESENT and not self.geometry.has_parent:
+            yield Finding(RuleCode.BITMAP_SLOT_WITHOUT_PARENT, where, at, found)
+        elif is_bitmap_present(entry):
+            yield from self._place_findings(where, at, file_offset, BITMAP_BLOCK_SIZE, BITMAP_BLOCK_SIZE)
+        if state == BitmapState.NOT_PRESENT and file_offset:
+            yield Finding(RuleCode.BAT_UNUSED_OFFSET, where, at, found)
+
+    def missing_bitmap(self, chunk: int, entry: int, block: int) -> Finding:
+        """The finding for a partially present block whose chunk has no bitmap."""
+        at = self.bat_file_offset + self.geometry.entry_of_bitmap(chunk) * BAT_ENTRY_SIZE
+        needed = f"a bitmap for {self.name_of_block(block)}"
+        return Finding(RuleCode.BITMAP_MISSING, self.name_of_bitmap(chunk), at, f"{entry:#018x}", needed)
+
+    def name_of_block(self, block: int) -> str:
+        """What to call a payload block's entry in a message."""
+        return f"BAT entry {self.geometry.entry_of_block(block)} (block {block})"
+
+    def name_of_bitmap(self, chunk: int) -> str:
+        """What to call a sector bitmap's entry in a message."""
+        return f"BAT entry {self.geometry.entry_of_bitmap(chunk)} (sector bitmap of chunk {chunk})"
+
+    def _needed(self, block: int) -> int:
+        """Bytes of a block that must be in the file; what lies past the disk's end may be cut off."""
+        return self.geometry.block_length(block)
+
+    def _place_findings(
+        self, where: str, at: int, file_offset: int, length: int, needed: int
+    ) -> Iterable[Finding]:
+        place = f"{file_offset:#x}"
+        if file_offset < HEADER_SECTION_SIZE:
+            yield Finding(RuleCode.BLOCK_LOCATION, where, at, place)
+            return
+        if file_offset > MAX_BLOCK_FILE_OFFSET:
+            yield Finding(RuleCode.BLOCK_OFFSET_LIMIT, where, at, place)
+            return
+        for start, end, name in self.structures:
+            if file_offset < end and start < file_offset + length:
+                yield Finding(RuleCode.BLOCK_OVERLAPS_STRUCTURE, where, at, place, f"not in the {name}")
+        if file_offset >= self.file_size:
+            yield Finding(RuleCode.BLOCK_PAST_END, where, at, place, f"below {self.file_size:#x}")
+        elif file_offset + needed > self.file_size:
+            found = f"{place} to {file_offset + needed:#x}"
+            yield Finding(
+                RuleCode.BLOCK_TRUNCATED, where, at, found, f"an end at or below {self.file_size:#x}"
+            )
+
+
+def is_bitmap_present(entry: int) -> bool:
+    """Whether a sector bitmap entry names a bitmap: state 6, or 7, which some reader takes for it."""
+    return entry_state(entry) in (BitmapState.PRESENT, 7)

@@ -1,0 +1,124 @@
+"""Walking a disk that is to be copied: which parts hold data, and where that data can be had."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from vhdx._buffer import Buffer
+from vhdx._units import KIB, align_down
+from vhdx.blockdev.device import ZERO, Ability, BlockDevice, Range
+from vhdx.errors import ParentNotFoundError
+from vhdx.storage.base import ByteStore, StoreKind
+
+_SMALL: Final = 64 * KIB
+"""Below this length in bytes, asking the file system for holes costs more than reading."""
+
+
+class Unit(NamedTuple):
+    """A part of the disk that is copied by one worker in one go. Virtual offset and length in bytes."""
+
+    offset: int
+    length: int
+
+
+class Piece(NamedTuple):
+    """A part of a unit that is alike throughout. Offsets and length in bytes.
+
+    `store` is None if it reads as zeroes. `is_plain` tells that the store's descriptor, if it has one, gives
+    the same bytes as its `pread_into`.
+    """
+
+    offset: int
+    length: int
+    store: "ByteStore | DeviceReader | None"
+    file_offset: int
+    is_plain: bool
+
+
+class DeviceReader:
+    """A device in the place of a store, for devices that cannot say where their content lies."""
+
+    def __init__(self, device: BlockDevice) -> None:
+        self._device = device
+
+    def pread_into(self, buffer: Buffer, file_offset: int) -> int:
+        """Fill a buffer from a virtual offset, which has to be inside the device."""
+        self._device.pread_into(buffer, file_offset)
+        with memoryview(buffer) as view:
+            return view.nbytes
+
+
+def stores_of(device: BlockDevice) -> list[ByteStore]:
+    """Every store that a device reads from, as far as the device tells: leaf, parents, or a raw file."""
+    layers = getattr(device, "images", None) or (device,)
+    stores = (getattr(layer, "file_store", None) or getattr(layer, "store", None) for layer in layers)
+    return [store for store in stores if store is not None]
+
+
+def count_data(source: BlockDevice) -> int:
+    """Bytes of the disk that have content of their own; looks at metadata only.
+
+    Raises: ParentNotFoundError if a part lies in a parent that is not there; FormatError, OSError.
+    """
+    total = 0
+    for extent in source.extents():
+        if extent.unreadable:
+            raise ParentNotFoundError(
+                f"{extent.length} bytes at virtual offset {extent.offset} lie in a parent that is not open;"
+                " name it with --parent PATH or allow its directory with --parent-root DIR"
+            )
+        if extent.data:
+            total += extent.length
+    return total
+
+
+def data_units(source: BlockDevice, unit_size: int) -> Iterator[Unit]:
+    """Find the windows of `unit_size` bytes that hold any data, in ascending order.
+
+    Constant memory, and no work for the space between two extents of data.
+    """
+    reached = 0
+    for extent in source.extents():
+        if not extent.data:
+            continue
+        first = max(reached, align_down(extent.offset, unit_size))
+        for start in range(first, extent.end, unit_size):
+            yield Unit(start, min(unit_size, source.size - start))
+            reached = start + unit_size
+
+
+def all_units(source: BlockDevice, unit_size: int) -> Iterator[Unit]:
+    """Split the whole disk into windows of `unit_size` bytes."""
+    for start in range(0, source.size, unit_size):
+        yield Unit(start, min(unit_size, source.size - start))
+
+
+@contextmanager
+def open_pieces(source: BlockDevice, unit: Unit) -> Iterator[Iterator[Piece]]:
+    """Split a unit into pieces, whose places stay valid until the context ends."""
+    if source.limits.ranges is Ability.NONE:
+        yield _pieces_of_extents(source, unit)
+    else:
+        with source.ranges(unit.offset, unit.length) as ranges:
+            yield _pieces_of_ranges(ranges, unit.offset)
+
+
+def _pieces_of_extents(source: BlockDevice, unit: Unit) -> Iterator[Piece]:
+    reader = DeviceReader(source)
+    for extent in source.extents(unit.offset, unit.length):
+        store = None if extent.zero else reader
+        yield Piece(extent.offset, extent.length, store, extent.offset, is_plain=False)
+
+
+def _pieces_of_ranges(ranges: Iterator[Range], offset: int) -> Iterator[Piece]:
+    for store, file_offset, length in ranges:
+        if store is ZERO:
+            yield Piece(offset, length, None, 0, is_plain=False)
+        elif length < _SMALL:
+            yield Piece(offset, length, store, file_offset, is_plain=False)
+        else:
+            for start, count, kind in store.extents(file_offset, length):
+                place = None if kind is StoreKind.HOLE else store
+                is_plain = kind is StoreKind.DATA
+                yield Piece(offset + start - file_offset, count, place, start, is_plain)
+        offset += length

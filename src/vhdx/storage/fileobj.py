@@ -1,0 +1,169 @@
+"""Stores over the caller's own file objects: those with a descriptor behind them, and all others."""
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import IO, Any
+
+from vhdx._buffer import Buffer
+from vhdx.storage.base import StoreExtent, StoreKind
+
+_ZEROES = bytes(1 << 16)
+
+
+def descriptor_of(file_object: IO[bytes]) -> int | None:
+    """Descriptor whose bytes are the object's own, or None.
+
+    `fileno()` alone does not tell: a GzipFile has the compressed file's.
+    """
+    inner: Any = file_object
+    if not isinstance(inner, io.IOBase):
+        inner = getattr(inner, "file", inner)  # tempfile's wrapper
+    if isinstance(inner, io.BufferedReader | io.BufferedWriter | io.BufferedRandom):
+        inner = inner.raw
+    return inner.fileno() if isinstance(inner, io.FileIO) else None
+
+
+def check_binary(file_object: object) -> None:
+    """Refuse text files. Raises: TypeError."""
+    if isinstance(file_object, io.TextIOBase):
+        raise TypeError("a binary file object is needed, not a text file")
+
+
+def name_of(file_object: IO[bytes]) -> str:
+    """What to call a file object in messages."""
+    name = getattr(file_object, "name", None)
+    if isinstance(name, str | bytes):
+        return os.fsdecode(name)
+    return f"descriptor {name}" if isinstance(name, int) else "file object"
+
+
+def is_writable(file_object: IO[bytes]) -> bool:
+    """Whether the object takes writes."""
+    writable = getattr(file_object, "writable", None)
+    return bool(writable()) if callable(writable) else False
+
+
+def check_descriptor(fd: int, file_object: IO[bytes]) -> None:
+    """Refuse objects whose descriptor cannot do what a store needs. Raises: io.UnsupportedOperation."""
+    name = name_of(file_object)
+    if not file_object.readable():
+        raise io.UnsupportedOperation(f"{name}: must be open for reading as well as for writing")
+    if sys.platform != "win32":
+        import fcntl
+
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND:  # Linux then appends, whatever the offset says
+            raise io.UnsupportedOperation(f"{name}: must not be open for appending")
+
+
+class FileObjectStore:
+    """A store over any seekable binary file object, one call at a time.
+
+    Nothing else may use the object while the store is open. It is closed with the store only if
+    `close_object` is true.
+    """
+
+    def __init__(self, file_object: IO[bytes], *, close_object: bool = False) -> None:
+        check_binary(file_object)
+        self.name = name_of(file_object)
+        self.writable = is_writable(file_object)
+        self._object: IO[bytes] | None = file_object
+        self._close_object = close_object
+        self._lock = threading.Lock()
+
+    def _open_object(self, *, for_writing: bool = False) -> IO[bytes]:
+        if self._object is None:
+            raise ValueError(f"{self.name}: the store is closed")
+        if for_writing and not self.writable:
+            raise io.UnsupportedOperation(f"{self.name}: not open for writing")
+        return self._object
+
+    def size(self) -> int:
+        """Length in bytes, now."""
+        with self._lock:
+            return self._open_object().seek(0, os.SEEK_END)
+
+    def pread_into(self, buffer: Buffer, file_offset: int) -> int:
+        """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError."""
+        with self._lock, memoryview(buffer) as whole, whole.cast("B") as view:
+            source = self._open_object()
+            if file_offset >= source.seek(0, os.SEEK_END):
+                return 0
+            source.seek(file_offset)
+            done = 0
+            while done < len(view):
+                count = _read_some(source, view, done)
+                if not count:
+                    break
+                done += count
+            return done
+
+    def pwrite(self, data: Buffer, file_offset: int) -> None:
+        """Write all of `data`. Raises: OSError, ValueError."""
+        with self._lock, memoryview(data) as whole, whole.cast("B") as view:
+            self._write(view, file_offset)
+
+    def _write(self, view: memoryview, file_offset: int) -> None:
+        target = self._open_object(for_writing=True)
+        if not view:
+            return
+        target.seek(file_offset)
+        done = 0
+        while done < len(view):
+            done += target.write(view[done:]) or 0
+
+    def truncate(self, size: int) -> None:
+        """Set the length in bytes. Raises: OSError, ValueError."""
+        with self._lock:
+            target = self._open_object(for_writing=True)
+            target.truncate(size)
+            if target.seek(0, os.SEEK_END) < size:  # io.BytesIO only shrinks
+                self._write(memoryview(b"\0"), size - 1)
+
+    def write_zeroes(self, length: int, file_offset: int) -> None:
+        """Write zeroes. Raises: OSError, ValueError."""
+        with self._lock, memoryview(_ZEROES) as zeroes:
+            self._open_object(for_writing=True)
+            for position in range(file_offset, file_offset + length, len(zeroes)):
+                self._write(zeroes[: file_offset + length - position], position)
+
+    def flush(self) -> None:
+        """Flush the object, which is all that can be asked of it. Raises: OSError, ValueError."""
+        with self._lock:
+            self._open_object().flush()
+
+    def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
+        """Data up to the end, a hole past it. Raises: OSError, ValueError."""
+        inside = max(0, min(length, self.size() - file_offset))
+        if inside:
+            yield StoreExtent(file_offset, inside, StoreKind.DATA)
+        if length > inside:
+            yield StoreExtent(file_offset + inside, length - inside, StoreKind.HOLE)
+
+    def fileno(self) -> int | None:
+        """There is none."""
+        return None
+
+    def close(self) -> None:
+        """Let go of the object."""
+        with self._lock:
+            closing, self._object = self._object, None
+            if closing is not None and self._close_object:
+                closing.close()
+
+
+def _read_some(source: Any, view: memoryview, start: int) -> int:
+    readinto = getattr(source, "readinto", None)
+    with view[start:] as rest:
+        if readinto is not None:
+            count = readinto(rest)
+        else:
+            data = source.read(len(rest))
+            count = None if data is None else len(data)
+            if count:
+                rest[:count] = data
+    if count is None:
+        raise BlockingIOError("a file object that does not wait for its data cannot be used")
+    return int(count)

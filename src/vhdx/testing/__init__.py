@@ -1,0 +1,45 @@
+"""A kit for tests of programs that handle VHDX images: build any image, sound or not, and a plain reader.
+
+`ImageBuilder` describes an image that can be wounded in one line before it becomes bytes; `ReferenceDisk`
+reads sound chains slowly and independently of the library. `vhdx.testing.strategies` (which needs
+hypothesis) makes random images, chains and requests.
+"""
+
+from vhdx.testing.builder import ImageBuilder
+from vhdx.testing.log_entries import (
+    LOG_GUID,
+    STALE_LOG_GUID,
+    LogEntry,
+    data_change,
+    log_run,
+    zero_change,
+)
+from vhdx.testing.reference import ReferenceDisk, ReferenceImage
+from vhdx.testing.structures import (
+    HeaderFields,
+    LocatorFields,
+    LocatorPair,
+    MetadataFields,
+    MetadataItem,
+    RegionFields,
+    RegionTableFields,
+)
+
+__all__ = [
+    "LOG_GUID",
+    "STALE_LOG_GUID",
+    "HeaderFields",
+    "ImageBuilder",
+    "LocatorFields",
+    "LocatorPair",
+    "LogEntry",
+    "MetadataFields",
+    "MetadataItem",
+    "ReferenceDisk",
+    "ReferenceImage",
+    "RegionFields",
+    "RegionTableFields",
+    "data_change",
+    "log_run",
+    "zero_change",
+]

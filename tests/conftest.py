@@ -1,0 +1,68 @@
+"""Fixtures that every part of the suite may use: the real images, unpacked once for each session."""
+
+import bz2
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from support.samples import SAMPLES, SAMPLES_FOLDER
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("samples")
+
+
+def unpack_sample(name: str, folder: Path) -> Path:
+    """Unpack a real image into `folder` unless that has been done; skip the test where it is absent."""
+    target = folder / name
+    if target.exists():
+        return target
+    for suffix, module in ((".gz", gzip), (".bz2", bz2)):
+        packed = SAMPLES_FOLDER / (name + suffix)
+        if packed.exists():
+            content = module.decompress(packed.read_bytes())
+            assert hashlib.sha256(content).hexdigest() == SAMPLES[name], f"{packed} is not the image it was"
+            target.write_bytes(content)
+            target.chmod(0o444)
+            return target
+    pytest.skip(f"the real image {name} is not in {SAMPLES_FOLDER}")
+
+
+@pytest.fixture(params=sorted(SAMPLES))
+def sample(request: pytest.FixtureRequest, sample_folder: Path) -> Path:
+    """Each real image in turn, read-only."""
+    name: str = request.param
+    return unpack_sample(name, sample_folder)
+
+
+@pytest.fixture
+def btrfs_sample(sample_folder: Path) -> Path:
+    return unpack_sample("btrfs.vhdx", sample_folder)
+
+
+@pytest.fixture
+def swap_sample(sample_folder: Path) -> Path:
+    return unpack_sample("swap.vhdx", sample_folder)
+
+
+@pytest.fixture
+def windows_dirty_sample(sample_folder: Path) -> Path:
+    return unpack_sample("vhdx-log-replay.vhdx", sample_folder)
+
+
+@pytest.fixture
+def qemu_dirty_sample(sample_folder: Path) -> Path:
+    return unpack_sample("iotest-dirtylog-10G-4M.vhdx", sample_folder)
+
+
+@pytest.fixture
+def dynamic_sample(sample_folder: Path) -> Path:
+    return unpack_sample("iotest-dynamic-1G.vhdx", sample_folder)
+
+
+@pytest.fixture
+def disk2vhd_sample(sample_folder: Path) -> Path:
+    return unpack_sample("test-disk2vhd.vhdx", sample_folder)
