@@ -30,13 +30,8 @@ class Disk(LayeredDevice):
     def __init__(self, images: tuple[Image, ...]) -> None:
         """Use `vhdx.open`."""
         self.images = images
-        self._layers = images
+        super().__init__(images)
         self._leaf = images[0]
-
-    @property
-    def size(self) -> int:
-        """Virtual size in bytes."""
-        return self._leaf.size
 
     @property
     def block_size(self) -> int:
@@ -83,9 +78,7 @@ class Disk(LayeredDevice):
         """Abilities and preferred sizes."""
         return reading_limits(self.logical_sector_size, self.physical_sector_size, self.block_size)
 
-    def close(self) -> None:
-        """Close every file; calling it twice does nothing."""
-        self._closed = True
+    def _close_layers(self) -> None:
         for image in self.images:
             image.close()
 

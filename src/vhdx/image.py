@@ -58,7 +58,6 @@ class Image(LayeredDevice):
         self.file_store = store
         self._report = report
         self._owns_store = owns_store
-        self._layers = (self,)
         pages = PageCache(opened.store)
         self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
         self.plan = ReadPlan(
@@ -68,6 +67,7 @@ class Image(LayeredDevice):
         self._block_size = opened.geometry.block_size
         self._plain_start = opened.block_rules.structures_end
         self._plain_end = min(opened.file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
+        super().__init__((self,))
 
     @classmethod
     def open(
@@ -225,12 +225,9 @@ class Image(LayeredDevice):
         """Close the store with the image, though the image did not open it."""
         self._owns_store = True
 
-    def close(self) -> None:
-        """Close the file; calling it twice does nothing."""
-        if not self._closed:
-            self._closed = True
-            if self._owns_store:
-                self.file_store.close()
+    def _close_layers(self) -> None:
+        if self._owns_store:
+            self.file_store.close()
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.kind} {self.size} bytes>"

@@ -13,7 +13,7 @@ from vhdx.blockdev.device import ZERO, Ability, Limits, Range, check_range, clip
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.engine.read_plan import Span, SpanKind
 from vhdx.errors import ImageClosedError, ParentNotFoundError
-from vhdx.storage.base import StoreKind
+from vhdx.storage.base import StoreKind, reader_of
 from vhdx.storage.overlay import OverlayStore
 from vhdx.stream import DeviceStream
 
@@ -89,8 +89,14 @@ def _clipped(layer: Layer, offset: int, length: int) -> Iterator[Span]:
 class LayeredDevice:
     """The block device that layers make, leaf first. See `blockdev.device` for the contract."""
 
-    _layers: tuple[Layer, ...]
-    _closed = False
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        leaf = layers[0]
+        self._layers = layers
+        self._closed = False
+        self._end = leaf.size
+        """Where the short way of reading ends: the virtual size, or 0 once the device is closed."""
+        self._leaf_place = leaf.plain_file_offset
+        self._leaf_read = reader_of(leaf.store)
 
     @property
     def size(self) -> int:
@@ -107,6 +113,13 @@ class LayeredDevice:
 
         Raises: RequestError (range), CorruptImageError, ParentNotFoundError, ImageClosedError, OSError.
         """
+        # The short way, for a range in one plain block; what it cannot judge, the long way does.
+        if offset >= 0 and length > 0 and offset + length <= self._end:
+            file_offset = self._leaf_place(offset, length)
+            if file_offset >= 0:
+                data = self._leaf_read(length, file_offset)
+                if len(data) == length:
+                    return data
         check_range(self.size, offset, length)
         buffer = bytearray(length)
         self._fill(memoryview(buffer), offset)
@@ -123,12 +136,9 @@ class LayeredDevice:
         length = len(view)
         if not length:
             return
-        leaf = self._layers[0]
-        file_offset = leaf.plain_file_offset(offset, length)
-        if file_offset >= 0:
-            if leaf.store.pread_into(view, file_offset) == length:
-                return
-            raise self._shrunk(leaf)
+        file_offset = self._leaf_place(offset, length)
+        if file_offset >= 0 and self._layers[0].store.pread_into(view, file_offset) == length:
+            return
         for depth, span in resolve(self._layers, offset, length):
             start = span.offset - offset
             part = view[start : start + span.length]
@@ -188,6 +198,12 @@ class LayeredDevice:
 
     def close(self) -> None:
         """Close the files; calling it twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._end = 0
+            self._close_layers()
+
+    def _close_layers(self) -> None:
         raise NotImplementedError
 
     def __enter__(self) -> Self:

@@ -137,9 +137,7 @@ class BlockScan:
         if self._geometry.has_parent:
             right |= low_bits == int(PayloadState.PARTIALLY_PRESENT)
         right &= (offsets >= HEADER_SECTION_SIZE) & (offsets <= max(last_start, 0))
-        for start, end, _ in rules.structures:
-            if start < rules.file_size:
-                right &= (offsets >= end) | (offsets + np.uint64(self._geometry.block_size) <= start)
+        right &= ~self._in_structures(offsets)
         right |= payload <= _UNOWNED_PLAIN
         if self._geometry.has_parent:
             self._mark_trailing(piece, payload, right)
@@ -176,7 +174,8 @@ class BlockScan:
         import numpy as np
 
         rules, size = self._rules, self._geometry.block_size
-        offsets = (entries & np.uint64(OFFSET_MASK)).astype(np.float64)
+        places = entries & np.uint64(OFFSET_MASK)
+        offsets = places.astype(np.float64)
         needed = np.minimum(size, self._geometry.virtual_size - blocks * size)
         facts = [
             (entries & np.uint64(RESERVED_MASK)) != 0,
@@ -186,12 +185,21 @@ class BlockScan:
             offsets >= rules.file_size,
             offsets + needed > rules.file_size,
             blocks >= self._geometry.block_count,
+            self._in_structures(places),
         ]
-        facts += [(offsets < end) & (offsets + size > start) for start, end, _ in rules.structures[:32]]
         kinds: _Indices = (entries & np.uint64(STATE_MASK)).astype(np.int64)
         for fact in facts:
             kinds = kinds * 2 + fact
         return kinds
+
+    def _in_structures(self, offsets: _Entries) -> Any:
+        """Which payload blocks at these file offsets would meet a structure."""
+        import numpy as np
+
+        ends = np.array(self._rules.structure_ends, np.uint64)
+        starts = np.append(np.array(self._rules.structure_starts, np.uint64), np.uint64(1 << 63))
+        following = starts[np.searchsorted(ends, offsets, side="right")]
+        return following < offsets + np.uint64(self._geometry.block_size)
 
     def _judge_each(self, blocks: _Indices, entries: _Entries) -> Iterator[Finding]:
         for block, entry in zip(blocks.tolist(), entries.tolist(), strict=True):
@@ -217,7 +225,7 @@ class BlockScan:
                 yield self._rules.missing_bitmap(chunk, entry, block)
 
     def _claims(self, piece: ChunkSlice, rows: _Entries) -> _Claims:
-        """The MiBs of the file that a slice's entries claim, and by which entry; impossible places left out."""
+        """The MiBs of the file that a slice's entries claim, and by which entry; impossible places excepted."""
         import numpy as np
 
         width = self._geometry.chunk_ratio + 1

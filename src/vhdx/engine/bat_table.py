@@ -62,13 +62,15 @@ class BatTable:
         self.region = region
         self.geometry = geometry
         self._page = pages.page
+        self._cached_page = pages.cached
         self._file_offset = region.file_offset
         self._ratio = geometry.chunk_ratio
 
     def payload_entry(self, block: int) -> int:
         """Entry of a payload block, not judged. Raises: OSError."""
         at = self._file_offset + (block + block // self._ratio) * BAT_ENTRY_SIZE
-        entry: int = _unpack_entry(self._page(at >> _PAGE_SHIFT), at & _PAGE_MASK)[0]
+        page = self._cached_page(at >> _PAGE_SHIFT) or self._page(at >> _PAGE_SHIFT)
+        entry: int = _unpack_entry(page, at & _PAGE_MASK)[0]
         return entry
 
     def bitmap_entry(self, chunk: int) -> int:

@@ -3,8 +3,8 @@
 The facts are fixed when the image is opened; every look-up is judged anew, because nothing protects a BAT.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from vhdx.format.bat import (
     MAY_ANCHOR,
@@ -27,26 +27,42 @@ from vhdx.report import Finding
 from vhdx.rules import RuleCode
 
 
-@dataclass(frozen=True, slots=True)
 class BlockRules:
     """The facts that decide whether a block may lie where its entry says. Offsets and sizes in bytes."""
 
-    geometry: Geometry
-    bat_file_offset: int
-    file_size: int
-    structures: tuple[tuple[int, int, str], ...]
-    """(start, end, name) of the log and every region."""
+    def __init__(
+        self,
+        geometry: Geometry,
+        bat_file_offset: int,
+        file_size: int,
+        structures: Iterable[tuple[int, int, str]],
+    ) -> None:
+        """`structures` are (start, end, name) of the log and every region; none overlaps another."""
+        self.geometry = geometry
+        self.bat_file_offset = bat_file_offset
+        self.file_size = file_size
+        ordered = sorted(structures)
+        self.structure_starts = [start for start, _, _ in ordered]
+        self.structure_ends = [end for _, end, _ in ordered]
+        self._structure_names = [name for _, _, name in ordered]
 
     @property
     def structures_end(self) -> int:
         """Blocks at or above this file offset cannot meet a structure."""
-        return max((end for _, end, _ in self.structures), default=HEADER_SECTION_SIZE)
+        return self.structure_ends[-1] if self.structure_ends else HEADER_SECTION_SIZE
+
+    def structure_in(self, start: int, end: int) -> str | None:
+        """Name of the first structure that a range of the file meets."""
+        index = bisect_right(self.structure_ends, start)
+        if index < len(self.structure_starts) and self.structure_starts[index] < end:
+            return self._structure_names[index]
+        return None
 
     def is_clear(self, start: int, end: int) -> bool:
         """Whether a range of the file lies within it, above its header section and beside every structure."""
         if not HEADER_SECTION_SIZE <= start < end <= min(self.file_size, MAX_BLOCK_FILE_OFFSET):
             return False
-        return all(end <= low or high <= start for low, high, _ in self.structures)
+        return self.structure_in(start, end) is None
 
     def payload_findings(self, block: int, entry: int) -> Iterable[Finding]:
         """Every rule that a payload entry breaks, the gravest included."""
@@ -70,7 +86,7 @@ class BlockRules:
             )
 
     def trailing_finding(self, block: int, entry: int) -> Finding:
-        """The finding for an entry of the last chunk that belongs to no block of the disk, and is not zero."""
+        """The finding for a non-zero entry of the last chunk that belongs to no block of the disk."""
         index = self.geometry.entry_of_block(block)
         at = self.bat_file_offset + index * BAT_ENTRY_SIZE
         owns = owned_file_offset(entry) != 0
@@ -122,9 +138,9 @@ class BlockRules:
         if file_offset > MAX_BLOCK_FILE_OFFSET:
             yield Finding(RuleCode.BLOCK_OFFSET_LIMIT, where, at, place)
             return
-        for start, end, name in self.structures:
-            if file_offset < end and start < file_offset + length:
-                yield Finding(RuleCode.BLOCK_OVERLAPS_STRUCTURE, where, at, place, f"not in the {name}")
+        structure = self.structure_in(file_offset, file_offset + length)
+        if structure is not None:
+            yield Finding(RuleCode.BLOCK_OVERLAPS_STRUCTURE, where, at, place, f"not in the {structure}")
         if file_offset >= self.file_size:
             yield Finding(RuleCode.BLOCK_PAST_END, where, at, place, f"below {self.file_size:#x}")
         elif file_offset + needed > self.file_size:

@@ -100,7 +100,7 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
         parameters,
         geometry,
         _read_locator(store, regions.metadata, known, parameters, report.breach),
-        BlockRules(geometry, regions.bat.file_offset, size, tuple(structures)),
+        BlockRules(geometry, regions.bat.file_offset, size, structures),
     )
 
 

@@ -18,12 +18,14 @@ class PageCache:
     A hit takes no lock: it is one look-up in a dict. The oldest page makes room for a new one.
     """
 
-    __slots__ = ("_capacity", "_lock", "_pages", "_store")
+    __slots__ = ("_capacity", "_lock", "_pages", "_store", "cached")
 
     def __init__(self, store: ByteStore, capacity: int = DEFAULT_CAPACITY) -> None:
         self._store = store
         self._capacity = capacity
         self._pages: dict[int, bytes] = {}
+        self.cached = self._pages.get
+        """The page of a number if it is in memory, else None: what `page` asks first, without a call."""
         self._lock = threading.Lock()
 
     def page(self, number: int) -> bytes:

@@ -14,8 +14,9 @@ Contracts that every store keeps:
 * A failed call raises OSError (a closed store: ValueError), and leaves the store usable.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from vhdx._buffer import Buffer
@@ -88,6 +89,15 @@ def pread(store: ByteStore, length: int, file_offset: int) -> bytes:
     buffer = bytearray(length)
     count = store.pread_into(buffer, file_offset)
     return bytes(buffer) if count == length else bytes(memoryview(buffer)[:count])
+
+
+def reader_of(store: ByteStore) -> Callable[[int, int], bytes]:
+    """The quickest way to read `bytes` from a store: (length, file offset) to what is there, as `pread`.
+
+    A store may offer a method `pread` of its own where that saves a copy.
+    """
+    own: Callable[[int, int], bytes] | None = getattr(store, "pread", None)
+    return partial(pread, store) if own is None else own
 
 
 def pread_zero_extended(store: ByteStore, length: int, file_offset: int) -> bytes:

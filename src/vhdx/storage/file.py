@@ -180,6 +180,19 @@ class FileStore:
             return count
         return self._pread_rest(buffer, file_offset, count)
 
+    def pread(self, length: int, file_offset: int) -> bytes:
+        """Read up to `length` bytes, fewer only at the end of the file. Raises: OSError, ValueError."""
+        if _HAVE_PREADV and self._fd >= 0:
+            try:
+                data = os.pread(self._fd, length, file_offset)
+            except (OSError, OverflowError):
+                data = b""  # judged below, where it happens again
+            if len(data) == length:
+                return data
+        buffer = bytearray(length)
+        count = self.pread_into(buffer, file_offset)
+        return bytes(buffer[:count])
+
     def _pread_rest(self, buffer: Buffer, file_offset: int, done: int, error: Exception | None = None) -> int:
         """Go on after a short transfer, or judge a failed one, until the buffer is full or the file ends."""
         if self._fd < 0:

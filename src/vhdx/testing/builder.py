@@ -128,8 +128,8 @@ class ImageBuilder(ImageDescription):
     ) -> int:
         """Make a block partially present; `sectors` are those of the block that this file holds."""
         chunk, in_chunk = divmod(block, self.geometry.chunk_ratio)
-        bits = self.add_bitmap(chunk)
         offset = self.add_block(block, state=PayloadState.PARTIALLY_PRESENT, file_offset=file_offset)
+        bits = self.add_bitmap(chunk)
         sector_size = self.geometry.logical_sector_size
         for sector, data in sectors.items():
             set_bits(bits, in_chunk * self.geometry.sectors_per_block + sector, 1)

@@ -1,0 +1,1 @@
+"""The `vhdx` command: options, messages and exit codes around the library's verbs."""

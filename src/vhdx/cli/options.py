@@ -1,0 +1,140 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from vhdx.parents import ParentPolicy
+
+_UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
+_MAX_DIGITS: Final = 20
+
+FORMATS: Final = ("raw", "vhdx")
+SECTOR_SIZES: Final = (512, 4096)
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be; the message is for the user."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are exceptions, and which takes no abbreviated options."""
+
+    def __init__(self, **settings: object) -> None:
+        settings.setdefault("allow_abbrev", False)
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line. Raises: UsageError."""
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+
+def parse_size(text: str) -> int:
+    """Read a size in bytes: 512, 4K, 10M, 2G, 64T, powers of 1024.
+
+    Raises: argparse.ArgumentTypeError.
+    """
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if unit in _UNITS and number.isascii() and number.isdigit():
+        if len(number) > _MAX_DIGITS:
+            raise argparse.ArgumentTypeError(f"{text!r} is too large")
+        return int(number) << _UNITS[unit]
+    if unit in _UNITS and number.replace(".", "", 1).replace(",", "", 1).isdigit():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has a fraction: give a whole number in a smaller unit, such as 1536M for 1.5G"
+        )
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a size: give bytes, or a number with K, M, G or T (powers of 1024)"
+    )
+
+
+def add_image(parser: Parser, name: str = "IMAGE", text: str = "the image") -> None:
+    """Take a file name."""
+    parser.add_argument(name.lower(), metavar=name, help=text)
+
+
+def add_json(parser: Parser) -> None:
+    """Take --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
+
+
+def add_opening(parser: Parser) -> None:
+    """Take the options of every command that opens an image."""
+    group = parser.add_argument_group("opening")
+    group.add_argument("--strict", action="store_true", help="refuse what is otherwise merely reported")
+    group.add_argument(
+        "--force-share",
+        action="store_true",
+        help="read although another process may be writing; the result is then not reliable",
+    )
+
+
+def add_parents(parser: Parser) -> None:
+    """Take the options of every command that opens a chain."""
+    group = parser.add_argument_group("parents of a differencing image").add_mutually_exclusive_group()
+    group.add_argument(
+        "--parent",
+        action="append",
+        metavar="PATH",
+        help="a parent; may be given several times, in any order (default: look beside the child)",
+    )
+    group.add_argument("--parent-root", metavar="DIR", help="look for parents anywhere below this directory")
+    group.add_argument("--no-parents", action="store_true", help="open no parent")
+
+
+def parent_policy(options: argparse.Namespace) -> ParentPolicy:
+    """Where parents may be looked for, as the options of `add_parents` say."""
+    if options.no_parents:
+        return "none"
+    if options.parent_root is not None:
+        from vhdx.parents import ParentRoot
+
+        return ParentRoot(options.parent_root)
+    if options.parent:
+        return list(options.parent)
+    return "same-dir"
+
+
+def add_format(parser: Parser, flag: str = "-f", of: str = "the image") -> None:
+    """Take the format of a disk that is read."""
+    parser.add_argument(
+        flag,
+        dest="format" if flag == "-f" else "second_format",
+        choices=FORMATS,
+        help=f"format of {of} (default: what its content says)",
+    )
+
+
+def add_geometry(parser: Parser) -> None:
+    """Take the sizes of a new image."""
+    group = parser.add_argument_group("new VHDX")
+    group.add_argument("--fixed", action="store_true", help="give every block its space at once")
+    group.add_argument(
+        "--block-size", type=parse_size, metavar="N", help="a power of two from 1M to 256M (default 32M)"
+    )
+    group.add_argument(
+        "--sector-size", type=parse_size, choices=SECTOR_SIZES, help="logical sector size in bytes"
+    )
+    group.add_argument(
+        "--physical-sector-size", type=parse_size, choices=SECTOR_SIZES, help="what the guest is told"
+    )
+
+
+def add_force(parser: Parser) -> None:
+    """Take --force."""
+    parser.add_argument(
+        "--force", action="store_true", help="replace what already exists, or write to a block device"
+    )
+
+
+def add_progress(parser: Parser) -> None:
+    """Take -p."""
+    parser.add_argument(
+        "-p",
+        "--progress",
+        action="store_true",
+        help="show the progress on stderr even if that is no terminal",
+    )

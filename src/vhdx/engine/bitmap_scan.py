@@ -1,0 +1,57 @@
+"""Look for sector bitmap bits that mean nothing: they belong to blocks that are not partially present.
+
+They do no harm until a writer makes such a block partially present without clearing them first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vhdx.engine.block_rules import is_bitmap_present
+from vhdx.format.bat import PayloadState, entry_file_offset, entry_state
+from vhdx.format.constants import BITMAP_BLOCK_SIZE
+from vhdx.report import Finding
+from vhdx.rules import RuleCode
+from vhdx.storage.base import StoreKind, pread_zero_extended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vhdx.engine.bat_table import BatTable
+    from vhdx.engine.block_rules import BlockRules
+
+
+def scan_bitmaps(bat: BatTable, rules: BlockRules) -> Iterator[Finding]:
+    """Judge the bitmaps that lie in sound places, one at a time. Raises: OSError."""
+    geometry = rules.geometry
+    if not geometry.has_parent:
+        return
+    for piece in bat.slices():
+        if piece.data is None:
+            continue
+        for chunk in range(piece.first_chunk, piece.first_chunk + piece.chunk_count):
+            entry = bat.bitmap_entry(chunk)
+            if is_bitmap_present(entry) and not any(rules.bitmap_findings(chunk, entry)):
+                stale = _stale_blocks(bat, rules, chunk, entry_file_offset(entry))
+                if stale:
+                    found = f"set bits for {stale} other blocks"
+                    at = entry_file_offset(entry)
+                    yield Finding(RuleCode.BITMAP_STALE, rules.name_of_bitmap(chunk), at, found)
+
+
+def _stale_blocks(bat: BatTable, rules: BlockRules, chunk: int, file_offset: int) -> int:
+    """How many blocks of a chunk have set bits without being partially present."""
+    if all(extent.kind is StoreKind.HOLE for extent in bat.store.extents(file_offset, BITMAP_BLOCK_SIZE)):
+        return 0
+    ratio = rules.geometry.chunk_ratio
+    bits = pread_zero_extended(bat.store, BITMAP_BLOCK_SIZE, file_offset)
+    per_block = BITMAP_BLOCK_SIZE // ratio
+    unset = bytes(per_block)
+    stale = 0
+    for index in range(ratio):
+        if bits[index * per_block : (index + 1) * per_block] != unset:
+            block = chunk * ratio + index
+            inside = block < rules.geometry.block_count
+            state = entry_state(bat.payload_entry(block)) if inside else None
+            stale += state != PayloadState.PARTIALLY_PRESENT
+    return stale
