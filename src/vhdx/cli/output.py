@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -110,20 +112,26 @@ def complain(message: str) -> None:
         pass
 
 
+_ADVICE: Final = {
+    errno.ENOENT: "check the name",
+    errno.EEXIST: "choose another name, or replace it with --force",
+    errno.EACCES: "check its permissions, or run as a user who may use it",
+    errno.EPERM: "check its permissions, or run as a user who may use it",
+    errno.EISDIR: "name a file",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOSPC: "free some space and try again",
+    errno.EFBIG: "choose a file system that takes files of this size",
+    errno.EIO: "the medium fails: save what can still be read",
+}
+
+
 def describe_os_error(error: OSError) -> str:
     """One sentence for an error of the operating system: file, reason, and what to do about it."""
     name = error.filename
-    where = "" if name is None else f"{name.decode(errors='surrogateescape') if isinstance(name, bytes) else name}: "
+    where = "" if name is None else f"{os.fsdecode(name)}: "
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{where}{reason}{_ADVICE.get(type(error), '')}"
-
-
-_ADVICE: Final[dict[type[OSError], str]] = {
-    FileNotFoundError: "; check the name",
-    FileExistsError: "; choose another name, or replace it with --force",
-    PermissionError: "; check its permissions, or run as a user who may use it",
-    IsADirectoryError: "; name a file",
-}
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{where}{reason}; {advice}" if advice else f"{where}{reason}"
 
 
 def flush_output() -> None:

@@ -1,0 +1,80 @@
+"""Opening what a command reads: a VHDX chain, or a raw disk where that is what is meant."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final
+
+from vhdx.chain import open_disk
+from vhdx.cli.options import UsageError, parent_policy
+from vhdx.cli.output import complain
+from vhdx.engine.other_formats import PROBE_SIZE, describe, probe_bytes
+from vhdx.raw import RawDevice
+from vhdx.rules import Severity
+from vhdx.storage.base import pread
+from vhdx.storage.file import FileStore
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from vhdx.chain import Disk
+    from vhdx.report import Finding
+
+RAW_SUFFIXES: Final = (".raw", ".img", ".dd")
+
+_NOTHING_KNOWN: Final = ("no known disk image", "an empty file")
+"""What `describe` says of content that is of no known format, and gives no advice for."""
+
+UNRELIABLE: Final = "read although another process may be writing to it: the result is not reliable"
+
+
+def open_source(path: str, options: argparse.Namespace, file_format: str | None) -> Disk | RawDevice:
+    """Open a disk in the format that is asked for, or else in the one that its content shows.
+
+    Raises: UsageError for a file of no known format; VhdxError, OSError.
+    """
+    if options.force_share:
+        complain(f"warning: {path}: {UNRELIABLE}")
+    lock = not options.force_share
+    if file_format == "vhdx":
+        return _warned(open_disk(path, parents=parent_policy(options), strict=options.strict, lock=lock))
+    store = FileStore.open(path, lock=lock)
+    try:
+        if store.lock_warning:
+            complain(f"warning: {store.lock_warning}")
+        if file_format == "raw" or not probe_bytes(pread(store, PROBE_SIZE, 0)):
+            if file_format is None:
+                _refuse_unless_raw(store)
+            return RawDevice(store)
+        disk = open_disk(store, parents=parent_policy(options), strict=options.strict, lock=lock)
+        disk.images[0].adopt_store()
+    except BaseException:
+        store.close()
+        raise
+    return _warned(disk)
+
+
+def _warned(disk: Disk) -> Disk:
+    """Pass on a disk, after telling what had to be tolerated to open it."""
+    for image in disk.images:
+        warn_of_findings(image.name, image.findings)
+    return disk
+
+
+def warn_of_findings(name: str, findings: Iterable[Finding]) -> None:
+    """Tell on stderr what was tolerated and is worse than a notice."""
+    for finding in findings:
+        if finding.severity in (Severity.ERROR, Severity.WARNING):
+            complain(f"warning: {name}: {finding}")
+
+
+def _refuse_unless_raw(store: FileStore) -> None:
+    """Raises: UsageError if nothing says that a file which is no VHDX is a raw disk."""
+    looks = describe(store)
+    is_of_known_format = "-f raw" not in looks and looks not in _NOTHING_KNOWN
+    is_named_raw = store.is_block_device or PurePath(store.name).suffix.lower() in RAW_SUFFIXES
+    if is_named_raw and not is_of_known_format:
+        return
+    advice = "" if "-f raw" in looks else "; if it is a raw disk all the same, say so with -f raw"
+    raise UsageError(f"{store.name}: not a VHDX but {looks}{advice}")

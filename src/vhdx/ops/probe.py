@@ -1,0 +1,24 @@
+"""Telling whether something is a VHDX, from its first eight bytes."""
+
+import os
+
+from vhdx._buffer import Buffer
+from vhdx.engine.other_formats import VHDX_SIGNATURE, probe_bytes
+from vhdx.storage.base import pread
+from vhdx.storage.file import FileStore
+
+
+def probe(source: Buffer | str | os.PathLike[str]) -> int:
+    """Score a file (by its path) or its content (bytes-like, the beginning is enough): 100 for a VHDX, else 0.
+
+    Only the file type identifier is looked at, which never changes ([MS-VHDX] 2.2.1): no lock is needed. No
+    content makes it raise. Raises: OSError for a path that cannot be read; TypeError for anything else.
+    """
+    if isinstance(source, str | os.PathLike):
+        with FileStore.open(source, lock=False) as store:
+            return probe_bytes(pread(store, len(VHDX_SIGNATURE), 0))
+    with memoryview(source) as content:
+        if not content.nbytes:
+            return 0
+        with content.cast("B") as view:
+            return probe_bytes(bytes(view[: len(VHDX_SIGNATURE)]))
