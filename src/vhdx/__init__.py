@@ -30,6 +30,7 @@ from vhdx.errors import (
     VhdxError,
 )
 from vhdx.image import Image
+from vhdx.ops.probe import probe
 from vhdx.parents import ParentRequest, ParentRoot
 from vhdx.report import Finding
 from vhdx.rules import RuleCode, Severity
@@ -66,4 +67,5 @@ __all__ = [
     "UnsupportedFeatureError",
     "VhdxError",
     "open",
+    "probe",
 ]

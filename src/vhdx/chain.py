@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
+from vhdx.engine.sync import THREADS, Sync
 from vhdx.errors import ChainCycleError
-from vhdx.image import Image, Source
-from vhdx.layers import LayeredDevice, reading_limits
+from vhdx.image import Image, Mode, Source
 from vhdx.parents import OpenOptions, ParentFinder, ParentPolicy
+from vhdx.writable import WritableLayers
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -21,7 +22,7 @@ MAX_DEPTH: Final = 256
 """Files in one chain; OpenVMM has the same limit."""
 
 
-class Disk(LayeredDevice):
+class Disk(WritableLayers):
     """An image with its parents, open for reading. `images` has the leaf first.
 
     Where a parent is absent (`parents="none"`), reading what lies in it raises ParentNotFoundError.
@@ -30,7 +31,10 @@ class Disk(LayeredDevice):
     def __init__(self, images: tuple[Image, ...]) -> None:
         """Use `vhdx.open`."""
         self.images = images
-        super().__init__(images)
+        leaf = images[0]
+        super().__init__(images, leaf.writer)
+        if leaf.writer is not None:
+            leaf.writer.read_through = self.pread
         self._leaf = images[0]
 
     @property
@@ -76,7 +80,7 @@ class Disk(LayeredDevice):
     @property
     def limits(self) -> Limits:
         """Abilities and preferred sizes."""
-        return reading_limits(self.logical_sector_size, self.physical_sector_size, self.block_size)
+        return self._leaf.limits
 
     def _close_layers(self) -> None:
         for image in self.images:
@@ -88,25 +92,39 @@ class Disk(LayeredDevice):
 
 def open_disk(
     source: Source,
-    mode: Literal["r"] = "r",
+    mode: Mode = "r",
     *,
     parents: ParentPolicy = "same-dir",
     replay: ReplayMode = "auto",
     strict: bool = False,
     lock: bool = True,
+    no_lock_ok: bool = False,
+    ignore_change_tracking: bool = False,
+    sync: Sync = THREADS,
 ) -> Disk:
-    """Open a VHDX and the parents it needs, for reading. Nothing is written to any of them.
+    """Open a VHDX and the parents it needs. Only the leaf is ever written to, and only in mode "r+".
 
     `source` is a path, a binary file object or a ByteStore. `parents` says where parents may be looked for:
     "same-dir" (beside the child), "none" (not at all), a sequence of sources, a ParentRoot, or a function.
-    `replay`, `strict` and `lock` are those of `Image.open`, for every file of the chain.
+    `replay`, `strict` and `lock` are those of `Image.open`, for every file of the chain; the others are for
+    the leaf. Parents are opened for reading.
 
     Raises: FormatError and its kin, ChainError and its kin, ImageLockedError, LogReplayRequiredError,
     OSError; ValueError for another mode or policy.
     """
     options = OpenOptions(replay, strict, lock)
     finder = ParentFinder(parents, options)
-    images = [Image.open(source, mode, replay=replay, strict=strict, lock=lock)]
+    leaf = Image.open(
+        source,
+        mode,
+        replay=replay,
+        strict=strict,
+        lock=lock,
+        no_lock_ok=no_lock_ok,
+        ignore_change_tracking=ignore_change_tracking,
+        sync=sync,
+    )
+    images = [leaf]
     try:
         while finder.enabled and images[-1].parameters.has_parent:
             _check_depth(images)

@@ -10,17 +10,20 @@ from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.read_plan import ReadPlan, Span
+from vhdx.engine.sync import THREADS, Sync
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
-from vhdx.layers import LayeredDevice, reading_limits
+from vhdx.layers import reading_limits
 from vhdx.report import Report
-from vhdx.storage.base import ByteStore
+from vhdx.storage.base import ByteStore, reader_of
 from vhdx.storage.file import FileStore
+from vhdx.writable import WritableLayers, writing_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
+    from vhdx.engine.writer import Writer
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
     from vhdx.format.parent_locator import ParentLocator
@@ -30,23 +33,26 @@ Source = str | os.PathLike[str] | IO[bytes] | ByteStore
 """What an image can be opened from: a path, a binary file object, a store."""
 
 Kind = Literal["fixed", "dynamic", "differencing"]
+Mode = Literal["r", "r+"]
 
 _FULLY_PRESENT = int(PayloadState.FULLY_PRESENT)
 
 
-def open_store(source: Source, *, lock: bool = True) -> tuple[ByteStore, bool]:
+def open_store(
+    source: Source, *, writable: bool = False, lock: bool = True, no_lock_ok: bool = False
+) -> tuple[ByteStore, bool]:
     """Make a store of a source, and tell whether it is to be closed with the image.
 
     Raises: ImageLockedError, OSError.
     """
     if isinstance(source, str | os.PathLike):
-        return FileStore.open(source, lock=lock), True
+        return FileStore.open(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok), True
     if hasattr(source, "pread_into"):
         return cast("ByteStore", source), False
-    return FileStore.from_fileobj(source, lock=lock), True
+    return FileStore.from_fileobj(source, lock=lock, no_lock_ok=no_lock_ok), True
 
 
-class Image(LayeredDevice):
+class Image(WritableLayers):
     """One open VHDX file.
 
     Of a differencing image it reads what is in the file; what is in the parent raises ParentNotFoundError.
@@ -58,48 +64,94 @@ class Image(LayeredDevice):
         self.file_store = store
         self._report = report
         self._owns_store = owns_store
-        pages = PageCache(opened.store)
-        self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
-        self.plan = ReadPlan(
-            self.bat, opened.block_rules, lambda offset, length: pages.read(length, offset), report.breach
-        )
+        self.pages = PageCache(opened.store)
+        self._build_plan()
         self._store = opened.store
         self._block_size = opened.geometry.block_size
         self._plain_start = opened.block_rules.structures_end
         self._plain_end = min(opened.file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
         super().__init__((self,))
 
+    def _build_plan(self) -> None:
+        opened, pages = self.opened, self.pages
+        self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
+        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.breach)
+
     @classmethod
     def open(
         cls,
         source: Source,
-        mode: Literal["r"] = "r",
+        mode: Mode = "r",
         *,
         replay: ReplayMode = "auto",
         strict: bool = False,
         lock: bool = True,
+        no_lock_ok: bool = False,
+        ignore_change_tracking: bool = False,
+        sync: Sync = THREADS,
     ) -> Image:
-        """Open one file for reading; nothing is written, a dirty log is replayed in memory.
+        """Open one file, for reading ("r") or for reading and writing ("r+").
 
+        For reading, nothing is written, and a dirty log is replayed in memory. For writing, everything is
+        judged first, the whole BAT included; the file changes with the first change that is asked for.
         `replay="refuse"` raises if the log is dirty; `"ignore"` reads as if it were empty (for recovery).
         `strict` refuses what is merely tolerated, and judges the whole BAT. `lock=False` reads in spite of
-        another process's lock.
+        another process's lock; `no_lock_ok` writes where the file system has no locks.
+        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks. `sync` makes the locks.
 
-        Raises: FormatError, ImageLockedError, LogReplayRequiredError, OSError; ValueError for another mode.
+        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode, or for one
+        that does not fit `replay`.
         """
-        if mode != "r":
-            raise ValueError(f"mode must be 'r', not {mode!r}")
-        store, owns_store = open_store(source, lock=lock)
+        if mode not in ("r", "r+"):
+            raise ValueError(f"mode must be 'r' or 'r+', not {mode!r}")
+        writable = mode == "r+"
+        if writable and replay == "ignore":
+            raise ValueError("replay='ignore' is for reading: a writer must not lose what the log holds")
+        store, owns_store = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
         try:
             report = Report(store.name, strict)
             image = cls(open_image(store, report, replay), report, store, owns_store=owns_store)
             if strict:
                 image._judge_blocks()
+            if writable:
+                image._allow_writing(sync, ignore_change_tracking=ignore_change_tracking)
         except BaseException:
             if owns_store:
                 store.close()
             raise
         return image
+
+    def _allow_writing(self, sync: Sync, *, ignore_change_tracking: bool) -> None:
+        from vhdx.engine.writing import judge_for_writing, make_writer
+
+        opened, store = self.opened, self.file_store
+        scan = judge_for_writing(
+            opened, self.bat, self._report, store, ignore_change_tracking=ignore_change_tracking
+        )
+        self.pages = PageCache(opened.store, sync=sync)
+        self._build_plan()
+        writer = make_writer(
+            opened,
+            scan,
+            store,
+            self.pages,
+            self.bat,
+            sync,
+            keeps_space=self.kind == "fixed",
+            read_through=self.pread,
+            on_growth=self._file_grew,
+            leave_overlay=self._leave_overlay,
+        )
+        super().__init__((self,), writer)
+
+    def _file_grew(self, file_size: int) -> None:
+        self.opened.block_rules.file_size = file_size
+        self._plain_end = min(file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
+
+    def _leave_overlay(self) -> None:
+        """The file now holds what the replay showed: read it directly."""
+        self._store = self.pages.store = self.bat.store = self.file_store
+        self._leaf_read = reader_of(self.file_store)
 
     def _judge_blocks(self) -> None:
         from vhdx.engine.bat_scan import scan_blocks
@@ -198,7 +250,13 @@ class Image(LayeredDevice):
     @property
     def limits(self) -> Limits:
         """Abilities and preferred sizes."""
-        return reading_limits(self.logical_sector_size, self.physical_sector_size, self._block_size)
+        limits = reading_limits(self.logical_sector_size, self.physical_sector_size, self._block_size)
+        return writing_limits(limits, keeps_space=self.kind == "fixed") if self.writable else limits
+
+    @property
+    def writer(self) -> Writer | None:
+        """What changes the file; None if it is open for reading."""
+        return self._writer
 
     def spans(self, offset: int, length: int) -> Iterator[Span]:
         """Split a range inside the disk by where its content comes from.
@@ -226,8 +284,12 @@ class Image(LayeredDevice):
         self._owns_store = True
 
     def _close_layers(self) -> None:
-        if self._owns_store:
-            self.file_store.close()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            if self._owns_store:
+                self.file_store.close()
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.kind} {self.size} bytes>"

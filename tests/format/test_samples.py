@@ -112,7 +112,8 @@ def test_qemu_log_changes_exactly_one_bat_entry(qemu_dirty_sample: Path) -> None
     data = qemu_dirty_sample.read_bytes()
     image = ReferenceImage(data)
     on_disk = {
-        index: int.from_bytes(data[image.bat_offset + 8 * index :][:8], "little") for index in range(2562)
+        index: int.from_bytes(data[image.bat_offset + 8 * index : image.bat_offset + 8 * index + 8], "little")
+        for index in range(2562)
     }
     replayed = {index: image.entry(index) for index in on_disk}
     changed = {index for index, entry in on_disk.items() if (entry & 7, entry >> 20 << 20) != replayed[index]}

@@ -45,7 +45,7 @@ def test_temporary_file_has_a_descriptor_and_a_spooled_one_need_not(tmp_path: Pa
         named.write(b"abc")
         spooled.write(b"abc")
         for file_object, kind in ((named, FileStore), (spooled, FileObjectStore)):
-            store = FileStore.from_fileobj(file_object)  # type: ignore[arg-type]
+            store = FileStore.from_fileobj(file_object)
             assert isinstance(store, kind)
             assert pread(store, 5, 0) == b"abc"
             store.close()

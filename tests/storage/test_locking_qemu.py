@@ -1,6 +1,7 @@
 """Locks between our stores and running QEMU programs, in both directions."""
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,20 +33,31 @@ def qemu_image(tmp_path: Path) -> Path:
 
 @contextmanager
 def _qemu_nbd(image: Path, *options: str) -> Iterator[None]:
-    socket = image.with_name("nbd.sock")
-    command = ["qemu-nbd", "--format=vhdx", "--persistent", f"--socket={socket}", *options, str(image)]
+    path = image.with_name("nbd.sock")
+    command = ["qemu-nbd", "--format=vhdx", "--persistent", f"--socket={path}", *options, str(image)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
-            while not socket.exists():
-                if process.poll() is not None:
-                    assert process.stderr is not None
-                    raise ChildProcessError(process.stderr.read())
-                time.sleep(0.01)
+            if not _is_greeted(process, path):
+                assert process.stderr is not None
+                raise ChildProcessError(process.stderr.read())
             yield
         finally:
-            process.terminate()
+            process.kill()
             process.wait()
-            socket.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _is_greeted(process: subprocess.Popen[str], path: Path) -> bool:
+    """Wait until a server answers or ends; it listens before it opens the image, and greets after that."""
+    while process.poll() is None:
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(path))
+                if client.recv(8) == b"NBDMAGIC":
+                    return True
+            except OSError:
+                time.sleep(0.01)
+    return False
 
 
 @contextmanager

@@ -53,6 +53,14 @@ def test_bytes_far_out_take_no_space_before_them() -> None:
     assert pread(store, 6, 64 * TIB - 3) == b"end\0\0\0"
 
 
+def test_pages_never_written_overwrite_the_reader_s_buffer_with_zeroes() -> None:
+    store = MemoryStore()
+    store.truncate(MIB)
+    buffer = bytearray(b"\xee" * MIB)
+    assert store.pread_into(buffer, 10) == MIB - 10
+    assert buffer == bytes(MIB - 10) + b"\xee" * 10
+
+
 def test_neighbouring_pages_are_one_extent() -> None:
     store = MemoryStore(b"x" * (3 * PAGE_SIZE))
     store.pwrite(b"y", 5 * PAGE_SIZE)

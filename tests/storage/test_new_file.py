@@ -229,6 +229,16 @@ def test_taken_temporary_names_are_passed_over(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / ".new.000000.partial").read_bytes() == b"another's"
 
 
+def test_another_s_temporary_survives_when_no_name_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".new.000000.partial").write_bytes(b"another's")
+    monkeypatch.setattr(os, "urandom", bytes)
+    with pytest.raises(FileExistsError), NewFile(tmp_path / "new"):
+        pass
+    assert (tmp_path / ".new.000000.partial").read_bytes() == b"another's"
+
+
 @pytest.mark.parametrize("letter", ["x", "ä", "語"])
 def test_longest_name_has_room_for_its_temporary(tmp_path: Path, letter: str) -> None:
     name = letter * (255 // len(letter.encode()))

@@ -44,6 +44,14 @@ def patch_bytes(token: int) -> bytes:
     return bytes((token + index) % 251 for index in range(SECTOR_SIZE))
 
 
+def read(view: OverlayStore, length: int, file_offset: int) -> bytes:
+    """Read into a buffer that is not zero before."""
+    buffer = bytearray(b"\xee" * length)
+    count = view.pread_into(buffer, file_offset)
+    assert buffer[count:] == b"\xee" * (length - count)
+    return bytes(buffer[:count])
+
+
 def make(
     base: MemoryStore,
     patches: dict[int, int] | None = None,
@@ -78,8 +86,8 @@ def test_view_agrees_with_a_plain_bytearray(data: st.DataObject) -> None:
     view = make(MemoryStore(base), patches, zeroes, size)
     assert view.size() == size
     offset, length = data.draw(edge), data.draw(st.integers(0, 4 * SECTOR_SIZE))
-    assert pread(view, length, offset) == model[offset : offset + length]
-    assert pread(view, len(model) + 1, 0) == model
+    assert read(view, length, offset) == model[offset : offset + length]
+    assert read(view, len(model) + 1, 0) == model
 
     position = offset
     for extent in view.extents(offset, min(length, len(kinds) - offset)):
@@ -93,6 +101,23 @@ def test_view_agrees_with_a_plain_bytearray(data: st.DataObject) -> None:
 
     is_plain = set(kinds[offset : offset + length]) <= {DATA} and offset + length <= min(size, base_size)
     assert view.is_plain(offset, length) == is_plain or length == 0
+
+
+def test_patches_win_over_zeroes_and_zeroes_over_the_base() -> None:
+    view = make(MemoryStore(b"x" * (8 * SECTOR_SIZE)), {2: 1, 3: 2, 6: 3}, ((10, 7 * SECTOR_SIZE + 10),))
+    assert read(view, 8 * SECTOR_SIZE, 0) == (
+        b"x" * 10
+        + bytes(2 * SECTOR_SIZE - 10)
+        + patch_bytes(1)
+        + patch_bytes(2)
+        + bytes(2 * SECTOR_SIZE)
+        + patch_bytes(3)
+        + bytes(10)
+        + b"x" * (SECTOR_SIZE - 10)
+    )
+    assert [extent.kind for extent in view.extents(0, 8 * SECTOR_SIZE)] == [
+        *(DATA, HOLE, OVERLAY, HOLE, OVERLAY, HOLE, DATA)
+    ]
 
 
 def test_extents_tell_patches_zeroes_base_and_nothing_apart() -> None:
@@ -144,8 +169,8 @@ def test_whole_patch_is_loaded_straight_into_the_caller_s_buffer() -> None:
 
 def test_view_may_be_far_larger_than_its_base() -> None:
     view = make(MemoryStore(b"abc"), {1 << 30: 9}, ((0, 1), (TIB, 1 << 64)), 64 * TIB)
-    assert pread(view, 5, 0) == b"\0bc\0\0"
-    assert pread(view, 3 * MIB, 32 * TIB) == bytes(3 * MIB)
+    assert read(view, 5, 0) == b"\0bc\0\0"
+    assert read(view, 3 * MIB, 32 * TIB) == bytes(3 * MIB)
     assert pread(view, SECTOR_SIZE, 1 << 42) == patch_bytes(9)
     assert pread(view, 10, 64 * TIB - 3) == bytes(3)
     assert pread(view, 10, 1 << 64) == b""
@@ -162,7 +187,7 @@ def test_base_that_became_shorter_reads_as_zeroes() -> None:
     base = MemoryStore(b"x" * SECTOR_SIZE)
     view = make(base)
     base.truncate(10)
-    assert pread(view, SECTOR_SIZE, 0) == b"x" * 10 + bytes(SECTOR_SIZE - 10)
+    assert read(view, SECTOR_SIZE, 0) == b"x" * 10 + bytes(SECTOR_SIZE - 10)
     assert not view.is_plain(0, 11)
     assert view.is_plain(0, 10)
 

@@ -87,9 +87,13 @@ def _parser(arguments: list[str]) -> Parser:
         description="Open, read, check, map, compare, convert and create VHDX virtual disks.",
         epilog="'vhdx COMMAND --help' tells more about a command.",
     )
-    parser.add_argument("--version", action="version", version=_version() if arguments else "")
+    if arguments[:1] == ["--version"]:
+        version = _version()  # takes longer to find than most commands take
+    else:
+        version = ""
+    parser.add_argument("--version", action="version", version=version, help="show the version and exit")
     verbs: argparse._SubParsersAction[Parser] = parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="command", required=True
+        title="commands", metavar="COMMAND", dest="command", required=True, prog="vhdx"
     )
     for name, summary in COMMANDS.items():
         if arguments[:1] != [name]:

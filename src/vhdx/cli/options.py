@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _MAX_DIGITS: Final = 20
+_MIN_WIDTH: Final = 40
+_DEFAULT_WIDTH: Final = 100
 
 FORMATS: Final = ("raw", "vhdx")
 SECTOR_SIZES: Final = (512, 4096)
@@ -19,12 +22,26 @@ class UsageError(Exception):
     """The command line asks for something that cannot be; the message is for the user."""
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Lays out help for the terminal's width. Left to itself, argparse imports shutil and lzma to ask."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_terminal_width() - 2)
+
+
+def _terminal_width() -> int:
+    try:
+        return max(os.get_terminal_size(1).columns, _MIN_WIDTH)
+    except OSError:
+        return _DEFAULT_WIDTH
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are exceptions, and which takes no abbreviated options."""
 
     def __init__(self, **settings: object) -> None:
         settings.setdefault("allow_abbrev", False)
-        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        settings.setdefault("formatter_class", _Formatter)
         super().__init__(**settings)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
@@ -138,3 +155,18 @@ def add_progress(parser: Parser) -> None:
         action="store_true",
         help="show the progress on stderr even if that is no terminal",
     )
+
+
+def refuse_geometry_of_raw(options: argparse.Namespace) -> None:
+    """Refuse the options of `add_geometry` where a raw file is made. Raises: UsageError."""
+    given = {
+        "--fixed": options.fixed,
+        "--block-size": options.block_size,
+        "--sector-size": options.sector_size,
+        "--physical-sector-size": options.physical_sector_size,
+    }
+    meaningless = [flag for flag, value in given.items() if value]
+    if meaningless:
+        raise UsageError(
+            f"{', '.join(meaningless)}: a raw disk has no such thing; leave it out, or use -O vhdx"
+        )

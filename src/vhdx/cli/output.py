@@ -125,6 +125,14 @@ _ADVICE: Final = {
 }
 
 
+UNRELIABLE: Final = "read although another process may be writing to it: the result is not reliable"
+
+
+def warn_unreliable(name: str) -> None:
+    """Say on stderr that a file is read in spite of locks."""
+    complain(f"warning: {name}: {UNRELIABLE}")
+
+
 def describe_os_error(error: OSError) -> str:
     """One sentence for an error of the operating system: file, reason, and what to do about it."""
     name = error.filename

@@ -51,6 +51,10 @@ class ProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Wipe the line, so that something else can be printed; the next call brings it back."""
         if self._width:
             self._overwrite("")
             self._print("\r")
@@ -74,7 +78,9 @@ def _percent(done: int, total: int) -> float:
 
 def progress_text(done_bytes: int, total_bytes: int, seconds: float) -> str:
     """What the line says."""
-    text = f"{_percent(done_bytes, total_bytes):5.1f} %  {short_size(done_bytes)} of {short_size(total_bytes)}"
+    text = (
+        f"{_percent(done_bytes, total_bytes):5.1f} %  {short_size(done_bytes)} of {short_size(total_bytes)}"
+    )
     if seconds <= 0 or not done_bytes:
         return text
     rate = done_bytes / seconds

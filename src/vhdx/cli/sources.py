@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhdx.chain import open_disk
 from vhdx.cli.options import UsageError, parent_policy
-from vhdx.cli.output import complain
+from vhdx.cli.output import complain, warn_unreliable
 from vhdx.engine.other_formats import PROBE_SIZE, describe, probe_bytes
 from vhdx.raw import RawDevice
 from vhdx.rules import Severity
@@ -16,7 +16,7 @@ from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from vhdx.chain import Disk
     from vhdx.report import Finding
@@ -26,37 +26,37 @@ RAW_SUFFIXES: Final = (".raw", ".img", ".dd")
 _NOTHING_KNOWN: Final = ("no known disk image", "an empty file")
 """What `describe` says of content that is of no known format, and gives no advice for."""
 
-UNRELIABLE: Final = "read although another process may be writing to it: the result is not reliable"
 
-
-def open_source(path: str, options: argparse.Namespace, file_format: str | None) -> Disk | RawDevice:
+def open_source(
+    path: str,
+    options: argparse.Namespace,
+    file_format: str | None,
+    open_chain: Callable[..., Disk] = open_disk,
+) -> Disk | RawDevice:
     """Open a disk in the format that is asked for, or else in the one that its content shows.
 
-    Raises: UsageError for a file of no known format; VhdxError, OSError.
+    `open_chain` is called like `open_disk`. Raises: UsageError for a file of no known format; VhdxError,
+    OSError.
     """
-    if options.force_share:
-        complain(f"warning: {path}: {UNRELIABLE}")
     lock = not options.force_share
-    if file_format == "vhdx":
-        return _warned(open_disk(path, parents=parent_policy(options), strict=options.strict, lock=lock))
+    if options.force_share:
+        warn_unreliable(path)
     store = FileStore.open(path, lock=lock)
     try:
         if store.lock_warning:
             complain(f"warning: {store.lock_warning}")
-        if file_format == "raw" or not probe_bytes(pread(store, PROBE_SIZE, 0)):
+        is_vhdx = file_format == "vhdx" or (
+            file_format is None and probe_bytes(pread(store, PROBE_SIZE, 0)) == 100
+        )
+        if not is_vhdx:
             if file_format is None:
                 _refuse_unless_raw(store)
             return RawDevice(store)
-        disk = open_disk(store, parents=parent_policy(options), strict=options.strict, lock=lock)
+        disk = open_chain(store, parents=parent_policy(options), strict=options.strict, lock=lock)
         disk.images[0].adopt_store()
     except BaseException:
         store.close()
         raise
-    return _warned(disk)
-
-
-def _warned(disk: Disk) -> Disk:
-    """Pass on a disk, after telling what had to be tolerated to open it."""
     for image in disk.images:
         warn_of_findings(image.name, image.findings)
     return disk

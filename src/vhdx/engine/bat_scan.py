@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vhdx._units import MIB, div_ceil
 from vhdx.engine.block_rules import is_bitmap_present
+from vhdx.engine.interval_set import IntervalSet
 from vhdx.format.bat import (
     OFFSET_MASK,
     RESERVED_MASK,
@@ -45,6 +46,9 @@ MAX_OVERLAPS: Final = 64
 MAX_LISTED: Final = 64
 """Entries of a crowd, all wrong in the same way, that are judged one by one."""
 
+MAX_FREE_RUNS: Final = 1 << 16
+_FREE_STEP: Final = 1 << 20
+_MAX_CLAIMED_UNITS: Final = 1 << 20
 _CROWD: Final = 1024
 _UNOWNED_PLAIN: Final = 3
 _MIB_SHIFT: Final = 20
@@ -60,10 +64,12 @@ class SpaceUse(NamedTuple):
 
 
 class _Claims(NamedTuple):
-    """File space that the entries of one slice claim. `units` are MiB numbers, one for each MiB claimed."""
+    """File space that some entries of one slice claim. `units` are MiB numbers, one for each MiB claimed."""
 
     units: _Indices
     entry_indices: _Indices
+    end: int
+    """File offset just past the last of the blocks, where the file may not reach."""
 
 
 class BlockScan:
@@ -80,6 +86,10 @@ class BlockScan:
         self._geometry = rules.geometry
         self._progress = progress
         self.space = SpaceUse(0, 0)
+        self.blocks_end = 0
+        """File offset just past the last block, even where the file ends before it."""
+        self.free = IntervalSet()
+        """Whole MiBs of the file that nothing owns, in bytes; of very many pieces only the first."""
         self.unlisted: Counter[RuleCode] = Counter()
         """Breaches that were counted but not listed, because many others are just like them."""
 
@@ -96,11 +106,13 @@ class BlockScan:
             rows = self._rows(piece)
             yield from self._entry_findings(piece, rows)
             yield from self._bitmap_findings(piece, rows)
-            claims = self._claims(piece, rows)
-            claimed += len(claims.units)
-            np.bitwise_or.at(used, claims.units >> 3, _bit_of(claims.units))
+            for claims in self._claims(piece, rows):
+                claimed += len(claims.units)
+                self.blocks_end = max(self.blocks_end, claims.end)
+                np.bitwise_or.at(used, claims.units >> 3, _bit_of(claims.units))
         owned = int(np.bitwise_count(used).sum(dtype=np.int64))
         self.space = SpaceUse(owned * MIB, claimed * MIB)
+        self.free = _free_space(used, self._rules)
         del used
         if owned != claimed:
             yield from self._overlap_findings(map_bytes)
@@ -196,7 +208,8 @@ class BlockScan:
         """Which payload blocks at these file offsets would meet a structure."""
         import numpy as np
 
-        ends = np.array(self._rules.structure_ends, np.uint64)
+        # A log that is not in use may lie anywhere, past all that 64 bits can say too.
+        ends = np.array([min(end, (1 << 64) - 1) for end in self._rules.structure_ends], np.uint64)
         starts = np.append(np.array(self._rules.structure_starts, np.uint64), np.uint64(1 << 63))
         following = starts[np.searchsorted(ends, offsets, side="right")]
         return following < offsets + np.uint64(self._geometry.block_size)
@@ -224,8 +237,11 @@ class BlockScan:
                 block = chunk * self._geometry.chunk_ratio + int(np.argmax(partial[row]))
                 yield self._rules.missing_bitmap(chunk, entry, block)
 
-    def _claims(self, piece: ChunkSlice, rows: _Entries) -> _Claims:
-        """The MiBs of the file that a slice's entries claim, and by which entry; impossible places excepted."""
+    def _claims(self, piece: ChunkSlice, rows: _Entries) -> Iterator[_Claims]:
+        """The MiBs of the file that a slice's entries claim, and by which entry; impossible places excepted.
+
+        In pieces of about a million: a slice of large blocks can claim thirty times as many.
+        """
         import numpy as np
 
         width = self._geometry.chunk_ratio + 1
@@ -236,19 +252,27 @@ class BlockScan:
         anchored = ((state == 1) | (state == 3) | (state == 5)) & (offsets != 0)
         payload_rows, payload_columns = np.nonzero((present | anchored) & self._possible(offsets))
         starts = offsets[payload_rows, payload_columns].astype(np.int64)
+        first_index = piece.first_chunk * width
+        indices = first_index + payload_rows * width + payload_columns
         per_block = self._geometry.block_size // MIB
-        units = (starts[:, None] + np.arange(per_block)).reshape(-1)
-        indices = np.repeat(payload_rows * width + payload_columns, per_block)
+        step = max(1, _MAX_CLAIMED_UNITS // per_block)
+        for at in range(0, len(starts), step):
+            units = (starts[at : at + step, None] + np.arange(per_block)).reshape(-1)
+            yield self._inside(units, np.repeat(indices[at : at + step], per_block))
         bitmap_offsets = rows[:, -1] >> np.uint64(_MIB_SHIFT)
         bitmap_state = rows[:, -1] & np.uint64(STATE_MASK)
         bitmap_rows = np.flatnonzero(
             ((bitmap_state == 6) | (bitmap_state == 7)) & self._possible(bitmap_offsets)
         )
-        units = np.concatenate([units, bitmap_offsets[bitmap_rows].astype(np.int64)])
-        indices = np.concatenate([indices, bitmap_rows * width + width - 1])
-        # A block may reach past the end of the file by the part that lies past the disk's end.
+        if len(bitmap_rows):
+            units = bitmap_offsets[bitmap_rows].astype(np.int64)
+            yield self._inside(units, first_index + bitmap_rows * width + width - 1)
+
+    def _inside(self, units: _Indices, indices: _Indices) -> _Claims:
+        """Leave out what lies past the end of the file, as a block may that reaches past the disk's end."""
+        end = (int(units.max()) + 1) * MIB
         inside = units < div_ceil(min(self._rules.file_size, MAX_BLOCK_FILE_OFFSET), MIB)
-        return _Claims(units[inside], piece.first_chunk * width + indices[inside])
+        return _Claims(units[inside], indices[inside], end)
 
     def _possible(self, units: _Entries) -> Any:
         limit = div_ceil(min(self._rules.file_size, MAX_BLOCK_FILE_OFFSET), MIB)
@@ -260,7 +284,8 @@ class BlockScan:
         owners: dict[int, list[int]] = {unit: [] for unit in shared}
         for claims in self._all_claims():
             for unit, index in _owners_in(claims, shared):
-                owners[unit].append(index)
+                if len(owners[unit]) <= MAX_OVERLAPS:
+                    owners[unit].append(index)
         reported: set[tuple[int, int]] = set()
         for unit in shared:
             first, *others = sorted(set(owners[unit]))
@@ -286,7 +311,7 @@ class BlockScan:
     def _all_claims(self) -> Iterator[_Claims]:
         for piece in self._bat.slices():
             if piece.data is not None:
-                yield self._claims(piece, self._rows(piece))
+                yield from self._claims(piece, self._rows(piece))
 
     def _overlap(self, first: int, other: int, file_offset: int) -> Finding:
         where, found = self._name(other), f"{file_offset:#x}, which is in {self._name(first)} too"
@@ -302,6 +327,35 @@ def _bit_of(units: _Indices) -> Any:
     import numpy as np
 
     return np.left_shift(1, units & 7).astype(np.uint8)
+
+
+def _free_space(used: npt.NDArray[np.uint8], rules: BlockRules) -> IntervalSet:
+    """What neither a block nor a structure owns, from the map of blocks."""
+    import numpy as np
+
+    for start, end in zip(rules.structure_starts, rules.structure_ends, strict=True):
+        _mark(used, start // MIB, div_ceil(min(end, rules.file_size), MIB))
+    _mark(used, 0, HEADER_SECTION_SIZE // MIB)
+    free = IntervalSet()
+    whole_units = min(rules.file_size, MAX_BLOCK_FILE_OFFSET) // MIB
+    for at in range(0, len(used), _FREE_STEP):
+        bits = np.unpackbits(used[at : at + _FREE_STEP], bitorder="little")
+        bits = bits[: max(0, whole_units - at * 8)]
+        edges = np.flatnonzero(np.diff(bits, prepend=1, append=1))
+        for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            free.add((at * 8 + start) * MIB, (at * 8 + end) * MIB)
+            if len(free.starts) >= MAX_FREE_RUNS:
+                return free
+    return free
+
+
+def _mark(used: npt.NDArray[np.uint8], start: int, end: int) -> None:
+    """Set the bits start..end-1."""
+    import numpy as np
+
+    if start < end:
+        units = np.arange(start, end)
+        np.bitwise_or.at(used, units >> 3, _bit_of(units))
 
 
 def _crowds(kinds: _Indices) -> tuple[_Indices, list[int], list[int]]:

@@ -139,7 +139,7 @@ class BatTable:
         counts = dict.fromkeys(range(8), 0)
         ratio = self._ratio
         for piece in self.slices():
-            blocks = min(piece.chunk_count * ratio, self.geometry.block_count - piece.first_chunk * ratio)
+            blocks = min(piece.chunk_count * ratio, self._payload_slots() - piece.first_chunk * ratio)
             if piece.data is None:
                 counts[0] += blocks
                 continue

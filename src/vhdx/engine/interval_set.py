@@ -26,3 +26,17 @@ class IntervalSet:
         """Whether `point` lies in an interval."""
         index = bisect_right(self.starts, point)
         return index > 0 and point < self.ends[index - 1]
+
+    def take(self, length: int) -> int | None:
+        """Remove `length` integers that are neighbours, the first that fit; return the lowest of them."""
+        for index, start in enumerate(self.starts):
+            end = self.ends[index]
+            if end - start < length:
+                continue
+            if end - start == length:
+                del self.starts[index]
+                del self.ends[index]
+            else:
+                self.starts[index] = start + length
+            return start
+        return None

@@ -1,50 +1,140 @@
-"""Pages of a file's metadata (BAT, sector bitmaps), read on demand and kept in bounded number.
+"""Pages of a file's metadata (BAT, sector bitmaps): read on demand, changed in memory, frozen for the log.
 
-A page is 4 KiB of the file at a multiple of 4 KiB: the unit in which the log changes metadata.
+A page is 4 KiB of the file at a multiple of 4 KiB: the unit in which the log changes metadata. Clean pages are
+kept in bounded number. A changed page stays in memory until the commit that froze it has applied it in place;
+until then the file holds an older content.
 """
 
-import threading
-from typing import Final
+from __future__ import annotations
 
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vhdx.engine.sync import THREADS, Sync
 from vhdx.storage.base import ByteStore, pread_zero_extended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 PAGE_SIZE: Final = 4096
 DEFAULT_CAPACITY: Final = 1024
 
+_pack_entry: Final = struct.Struct("<Q").pack
+
+
+class PageChange(NamedTuple):
+    """Bytes to put into the file's metadata. `file_offset` in bytes; may cross pages."""
+
+    file_offset: int
+    data: bytes
+
+    @property
+    def pages(self) -> range:
+        """Numbers of the pages that change."""
+        last = (self.file_offset + len(self.data) - 1) // PAGE_SIZE
+        return range(self.file_offset // PAGE_SIZE, last + 1)
+
+
+def entry_change(file_offset: int, entry: int) -> PageChange:
+    """The change of one BAT entry."""
+    return PageChange(file_offset, _pack_entry(entry))
+
 
 class PageCache:
-    """The most recently loaded pages of one store.
+    """The metadata pages of one store.
 
-    A hit takes no lock: it is one look-up in a dict. The oldest page makes room for a new one.
+    A hit on a clean page takes no lock: it is one look-up in a dict. The oldest clean page makes room.
     """
 
-    __slots__ = ("_capacity", "_lock", "_pages", "_store", "cached")
-
-    def __init__(self, store: ByteStore, capacity: int = DEFAULT_CAPACITY) -> None:
-        self._store = store
+    def __init__(self, store: ByteStore, capacity: int = DEFAULT_CAPACITY, sync: Sync = THREADS) -> None:
+        self.store = store
         self._capacity = capacity
-        self._pages: dict[int, bytes] = {}
-        self.cached = self._pages.get
-        """The page of a number if it is in memory, else None: what `page` asks first, without a call."""
-        self._lock = threading.Lock()
+        self._clean: dict[int, bytes] = {}
+        self._dirty: dict[int, bytearray] = {}
+        """Changed since the last freeze."""
+        self.frozen: dict[int, bytes] = {}
+        """Frozen by the running commit, and not yet in place."""
+        self._lock = sync.lock()
+        self.cached = self._clean.get
+        """The clean page of a number if it is in memory, else None: `page` without a call."""
 
-    def page(self, number: int) -> bytes:
+    def page(self, number: int) -> bytes | bytearray:
         """The 4096 bytes at file offset `number * 4096`; zeroes past the end. Raises: OSError."""
-        found = self._pages.get(number)
+        found = self._clean.get(number)
         if found is not None:
             return found
-        loaded = pread_zero_extended(self._store, PAGE_SIZE, number * PAGE_SIZE)
         with self._lock:
-            self._pages[number] = loaded
-            while len(self._pages) > self._capacity:
-                del self._pages[next(iter(self._pages))]
-        return loaded
+            return self._page(number)
+
+    def _page(self, number: int) -> bytes | bytearray:
+        """The newest content; the lock is held, so that no older one can come between."""
+        found = self._dirty.get(number) or self.frozen.get(number) or self._clean.get(number)
+        if found is None:
+            found = pread_zero_extended(self.store, PAGE_SIZE, number * PAGE_SIZE)
+            self._keep(number, found)
+        return found
+
+    def _keep(self, number: int, page: bytes) -> None:
+        self._clean[number] = page
+        while len(self._clean) > self._capacity:
+            del self._clean[next(iter(self._clean))]
 
     def read(self, length: int, file_offset: int) -> bytes:
         """Bytes of the file, assembled from pages."""
         number, start = divmod(file_offset, PAGE_SIZE)
         if start + length <= PAGE_SIZE:
-            return self.page(number)[start : start + length]
+            return bytes(self.page(number)[start : start + length])
         last = (file_offset + length - 1) // PAGE_SIZE
         joined = b"".join(self.page(page) for page in range(number, last + 1))
         return joined[start : start + length]
+
+    def apply(self, changes: Iterable[PageChange], max_dirty_pages: int) -> bool:
+        """Make changes that belong together visible at once.
+
+        False, with nothing changed, if more than `max_dirty_pages` pages would then wait for the log.
+        Raises: OSError, with nothing changed.
+        """
+        changes = tuple(changes)
+        numbers = {number for change in changes for number in change.pages}
+        with self._lock:
+            if len(self._dirty.keys() | numbers) > max_dirty_pages:
+                return False
+            pages = {number: bytearray(self._page(number)) for number in numbers}
+            for change in changes:
+                _put(pages, change)
+            for number, page in pages.items():
+                self._dirty[number] = page
+                self._clean.pop(number, None)
+        return True
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a page was changed since the last freeze."""
+        return bool(self._dirty)
+
+    def freeze(self) -> Mapping[int, bytes]:
+        """Take a copy of every changed page, as it is now, for the log.
+
+        The pages stay readable; changes from now on belong to the next freeze.
+        """
+        with self._lock:
+            self.frozen = {number: bytes(page) for number, page in sorted(self._dirty.items())}
+            self._dirty.clear()
+            return self.frozen
+
+    def thaw(self) -> None:
+        """The frozen pages stand in place: from now on they may be dropped and read again."""
+        with self._lock:
+            for number, page in self.frozen.items():
+                if number not in self._dirty:
+                    self._keep(number, page)
+            self.frozen = {}
+
+
+def _put(pages: Mapping[int, bytearray], change: PageChange) -> None:
+    done = 0
+    for number in change.pages:
+        start = max(0, change.file_offset - number * PAGE_SIZE)
+        part = change.data[done : done + PAGE_SIZE - start]
+        pages[number][start : start + len(part)] = part
+        done += len(part)

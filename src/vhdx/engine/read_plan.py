@@ -44,6 +44,7 @@ class ReadPlan:
         read_bitmap: Callable[[int, int], bytes],
         breach: Breach,
     ) -> None:
+        """`read_bitmap(length, file_offset)` reads the file's metadata."""
         self._bat = bat
         self._rules = rules
         self._read_bitmap = read_bitmap
@@ -94,7 +95,7 @@ class ReadPlan:
         first_sector, last_sector = offset // sector_size, (offset + length - 1) // sector_size
         bits_file_offset, first_bit = self._bitmap_place(block, first_sector)
         sector_count = last_sector - first_sector + 1
-        bits = self._read_bitmap(bits_file_offset, (first_bit + sector_count + 7) // 8)
+        bits = self._read_bitmap((first_bit + sector_count + 7) // 8, bits_file_offset)
         position, end = offset, offset + length
         sector = first_sector
         for present, count in runs(bits, first_bit, sector_count):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import MIB
@@ -18,6 +17,7 @@ from vhdx.engine.bat_table import BatTable
 from vhdx.engine.bitmap_scan import scan_bitmaps
 from vhdx.engine.opening import Opened, open_image
 from vhdx.engine.page_cache import PageCache
+from vhdx.engine.side_files import side_files
 from vhdx.errors import FormatError, NotVhdxError, UnsupportedFeatureError
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import BAT_ENTRY_SIZE, HEADER_SECTION_SIZE
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 MAX_LISTED: Final = 64
 """Findings of one rule that are listed; the others are counted."""
 
-_SIDE_FILE_SUFFIXES: Final = (".rct", ".mrt")
 _PIECE_SIZE: Final = 1 << 20
 
 
@@ -170,15 +169,6 @@ def _padding_findings(opened: Opened) -> Iterator[Finding]:
 def _side_file_findings(store: ByteStore) -> Iterator[Finding]:
     for side_file in side_files(store):
         yield Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{str(side_file)!a}")
-
-
-def side_files(store: ByteStore) -> list[Path]:
-    """Hyper-V's change-tracking files beside an image; looked for by name, never opened."""
-    path = getattr(store, "path", None)
-    if path is None:
-        return []
-    candidates = [Path(f"{path}{suffix}") for suffix in _SIDE_FILE_SUFFIXES]
-    return [candidate for candidate in candidates if candidate.exists()]
 
 
 def check_image(

@@ -5,7 +5,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from vhdx._units import MIB, align_up
-from vhdx.blockdev.device import BlockDevice
+from vhdx.blockdev.device import BlockDevice, Limits
 from vhdx.create import ImageWriter, disk_parameters, reserve_space
 from vhdx.errors import RequestError
 from vhdx.format.constants import SECTOR_SIZES
@@ -73,14 +73,13 @@ def convert(
         raise RequestError(f"{threads} threads cannot do any work")
     parameters = None
     if format == "vhdx":
-        limits = source.limits
-        logical = _sector_size(logical_sector_size, limits.minimum_io_size)
-        parameters = disk_parameters(
-            align_up(source.size, logical),
+        parameters = image_parameters(
+            source.size,
+            source.limits,
             kind=kind,
             block_size=block_size,
-            logical_sector_size=logical,
-            physical_sector_size=max(logical, _sector_size(physical_sector_size, limits.preferred_io_size)),
+            logical_sector_size=logical_sector_size,
+            physical_sector_size=physical_sector_size,
             disk_id=disk_id,
         )
     refuse_same_file(destination, stores_of(source))
@@ -93,6 +92,35 @@ def convert(
             job = _ImageJob(opened, parameters, preallocate=preallocate)
         _copy(source, job.target, job.unit_size, total, threads, progress, sparse=sparse)
         job.finish()
+
+
+def image_parameters(
+    size: int,
+    limits: Limits | None,
+    *,
+    kind: str,
+    block_size: int | None,
+    logical_sector_size: int | None,
+    physical_sector_size: int | None,
+    disk_id: UUID | None = None,
+) -> DiskParameters:
+    """Parameters of a VHDX that takes a disk of `size` bytes, like `limits` where nothing else is asked for.
+
+    Raises: RequestError.
+    """
+    offered = (limits.minimum_io_size, limits.preferred_io_size) if limits else (0, 0)
+    logical = _sector_size(logical_sector_size, offered[0])
+    physical = physical_sector_size
+    if physical is None and offered[1] in SECTOR_SIZES:
+        physical = max(logical, offered[1])
+    return disk_parameters(
+        align_up(size, logical) if logical > 0 else size,
+        kind=kind,
+        block_size=block_size,
+        logical_sector_size=logical,
+        physical_sector_size=physical,
+        disk_id=disk_id,
+    )
 
 
 def _sector_size(asked: int | None, offered: int) -> int:

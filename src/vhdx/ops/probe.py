@@ -9,7 +9,7 @@ from vhdx.storage.file import FileStore
 
 
 def probe(source: Buffer | str | os.PathLike[str]) -> int:
-    """Score a file (by its path) or its content (bytes-like, the beginning is enough): 100 for a VHDX, else 0.
+    """Score a file (its path) or content (bytes-like; the beginning is enough): 100 for a VHDX, else 0.
 
     Only the file type identifier is looked at, which never changes ([MS-VHDX] 2.2.1): no lock is needed. No
     content makes it raise. Raises: OSError for a path that cannot be read; TypeError for anything else.

@@ -140,9 +140,8 @@ class FileStore:
             held = None
             if lock:
                 held = locking.lock_file(fd, name, writable=writable, no_lock_ok=no_lock_ok)
-            path = getattr(file_object, "name", None)
-            known_path = os.fsdecode(path) if isinstance(path, str | bytes) else None
-            store = FileStore(fd, name=name, path=known_path, writable=writable, lock=held)
+            path = fileobj.path_of(file_object)
+            store = FileStore(fd, name=name, path=path, writable=writable, lock=held)
         except BaseException:
             os.close(fd)
             raise
@@ -169,7 +168,7 @@ class FileStore:
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
         """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError."""
-        if not _HAVE_PREADV:
+        if not _HAVE_PREADV or file_offset < 0:  # to the system call, -1 is the current position
             return self._pread_rest(buffer, file_offset, 0)
         try:
             count = os.preadv(self._fd, (buffer,), file_offset)
@@ -267,9 +266,18 @@ class FileStore:
             with memoryview(_ZEROES) as zeroes:
                 for position in range(file_offset, file_offset + inside, len(zeroes)):
                     self.pwrite(zeroes[: file_offset + inside - position], position)
-        if inside < length and not self.is_block_device and self.size() < end:
+        if inside < length and self.size() < end:
             # One byte, not a truncate: that could cut off what another thread has appended meanwhile.
             self.pwrite(b"\0", end - 1)
+
+    def punch_hole(self, length: int, file_offset: int) -> None:
+        """Give host space back where the file system takes it; nothing is written where it does not.
+
+        The range lies in the file, and reads as zeroes afterwards or as before. Raises: OSError, ValueError.
+        """
+        self._check_writable()
+        self._check_range(file_offset, length)
+        self._punch(length, file_offset)
 
     def _punch(self, length: int, file_offset: int) -> bool:
         for mode in self._zero_modes:

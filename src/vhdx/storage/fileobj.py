@@ -1,5 +1,6 @@
 """Stores over the caller's own file objects: those with a descriptor behind them, and all others."""
 
+import errno
 import io
 import os
 import sys
@@ -32,12 +33,16 @@ def check_binary(file_object: object) -> None:
         raise TypeError("a binary file object is needed, not a text file")
 
 
+def path_of(file_object: IO[bytes]) -> str | None:
+    """Path that a file object says it was opened by."""
+    name = getattr(file_object, "name", None)
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else None
+
+
 def name_of(file_object: IO[bytes]) -> str:
     """What to call a file object in messages."""
     name = getattr(file_object, "name", None)
-    if isinstance(name, str | bytes):
-        return os.fsdecode(name)
-    return f"descriptor {name}" if isinstance(name, int) else "file object"
+    return f"descriptor {name}" if isinstance(name, int) else path_of(file_object) or "file object"
 
 
 def is_writable(file_object: IO[bytes]) -> bool:
@@ -80,6 +85,10 @@ class FileObjectStore:
             raise io.UnsupportedOperation(f"{self.name}: not open for writing")
         return self._object
 
+    def _check_offset(self, file_offset: int) -> None:
+        if file_offset < 0:  # some objects would count from their end
+            raise OSError(errno.EINVAL, "negative offset", self.name)
+
     def size(self) -> int:
         """Length in bytes, now."""
         with self._lock:
@@ -89,6 +98,7 @@ class FileObjectStore:
         """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError."""
         with self._lock, memoryview(buffer) as whole, whole.cast("B") as view:
             source = self._open_object()
+            self._check_offset(file_offset)
             if file_offset >= source.seek(0, os.SEEK_END):
                 return 0
             source.seek(file_offset)
@@ -109,6 +119,7 @@ class FileObjectStore:
         target = self._open_object(for_writing=True)
         if not view:
             return
+        self._check_offset(file_offset)
         target.seek(file_offset)
         done = 0
         while done < len(view):
@@ -118,6 +129,7 @@ class FileObjectStore:
         """Set the length in bytes. Raises: OSError, ValueError."""
         with self._lock:
             target = self._open_object(for_writing=True)
+            self._check_offset(size)
             target.truncate(size)
             if target.seek(0, os.SEEK_END) < size:  # io.BytesIO only shrinks
                 self._write(memoryview(b"\0"), size - 1)
@@ -126,6 +138,7 @@ class FileObjectStore:
         """Write zeroes. Raises: OSError, ValueError."""
         with self._lock, memoryview(_ZEROES) as zeroes:
             self._open_object(for_writing=True)
+            self._check_offset(file_offset)
             for position in range(file_offset, file_offset + length, len(zeroes)):
                 self._write(zeroes[: file_offset + length - position], position)
 

@@ -119,7 +119,8 @@ class MemoryStore:
         end = file_offset + length
         with self._lock:
             inside = min(end, self._size)
-            numbers = self._numbers(file_offset // PAGE_SIZE, div_ceil(inside, PAGE_SIZE))
+            last = div_ceil(inside, PAGE_SIZE) if inside > file_offset else 0
+            numbers = self._numbers(file_offset // PAGE_SIZE, last)
         return _runs(numbers, file_offset, inside, end)
 
     def fileno(self) -> int | None:

@@ -65,6 +65,10 @@ class OverlayStore:
         self._check_open()
         return self._size
 
+    def patched_sectors(self) -> Iterator[int]:
+        """Numbers of the sectors that are replaced, ascending."""
+        return iter(self._sectors)
+
     def is_plain(self, file_offset: int, length: int) -> bool:
         """Whether the base alone decides a range: no patch, no zero interval, inside base and view.
 

@@ -90,10 +90,10 @@ class ReferenceImage:
         self.file.pread_into(result, offset)
         for number in range(offset // SECTOR, (offset + length - 1) // SECTOR + 1):
             if number in self.sectors:
-                for index in range(SECTOR):
-                    at = number * SECTOR + index - offset
-                    if 0 <= at < length:
-                        result[at] = self.sectors[number][index]
+                start = max(offset, number * SECTOR)
+                end = min(offset + length, (number + 1) * SECTOR)
+                piece = self.sectors[number][start - number * SECTOR : end - number * SECTOR]
+                result[start - offset : end - offset] = piece
         return bytes(result)
 
     def _current_header(self) -> bytes:
@@ -141,7 +141,8 @@ class ReferenceImage:
             else:
                 return None
             hits_log = offset < self.log_offset + self.log_length and self.log_offset < offset + size
-            if own_sequence != sequence or offset % SECTOR or offset < 0x30000 or hits_log:
+            misplaced = offset % SECTOR or offset < 0x30000 or offset + size >= 1 << 63
+            if own_sequence != sequence or misplaced or hits_log:
                 return None
         return entry if data_at == length else None
 

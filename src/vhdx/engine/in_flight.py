@@ -1,0 +1,63 @@
+"""Operations under way: file space that one of them may still use is not given to another block."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vhdx.engine.sync import Condition, Sync
+
+
+class InFlight:
+    """Tickets of running operations, and the blocks that one of them holds for itself.
+
+    A ticket is a number that only rises. Space that was freed when `now()` was n is out of every operation's
+    sight once `oldest()` is above n.
+    """
+
+    def __init__(self, sync: Sync) -> None:
+        self._lock = sync.lock()
+        self._changed: Condition = sync.condition(self._lock)
+        self._next = 0
+        self._active: dict[int, None] = {}
+        self._held: set[int] = set()
+
+    def begin(self) -> int:
+        """Take a ticket for an operation that is about to look up where blocks lie."""
+        with self._lock:
+            ticket = self._next
+            self._next += 1
+            self._active[ticket] = None
+        return ticket
+
+    def end(self, ticket: int) -> None:
+        """Give the ticket back: what the operation looked up is not used any more."""
+        with self._lock:
+            del self._active[ticket]
+
+    def now(self) -> int:
+        """The latest ticket that may know the present state."""
+        with self._lock:
+            return self._next
+
+    def oldest(self) -> int:
+        """The oldest ticket still out; the next one if none is."""
+        with self._lock:
+            return next(iter(self._active), self._next)
+
+    @contextmanager
+    def block(self, number: int) -> Iterator[None]:
+        """Hold a block exclusively: nobody else changes what the tables say of it meanwhile."""
+        with self._lock:
+            while number in self._held:
+                self._changed.wait()
+            self._held.add(number)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.remove(number)
+                self._changed.notify_all()

@@ -1,0 +1,129 @@
+"""One writing session of one file: what must be on disk before the first change, and after the last.
+
+Nothing is written until the first change. Then, in this order, each step durable before the next:
+
+    w, d   FileWriteGuid and DataWriteGuid new in both headers
+    r      if the log is dirty: its changes in their places, the file extended, then LogGuid zero
+    -      if the file has no log: space for one, then its place in both headers
+
+The log itself begins with the first commit (`engine.commit`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from vhdx._units import MIB
+from vhdx.engine.log_writer import MAX_PAGES
+from vhdx.engine.page_cache import PageChange
+from vhdx.format.constants import LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
+from vhdx.format.guids import ZERO_GUID
+from vhdx.storage.base import pread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vhdx.engine.allocator import Allocator
+    from vhdx.engine.commit import Committer
+    from vhdx.engine.header_writer import HeaderWriter
+    from vhdx.engine.log_replay import Replay
+    from vhdx.engine.opening import Opened
+    from vhdx.engine.page_cache import PageCache
+    from vhdx.engine.sync import Sync
+    from vhdx.storage.base import ByteStore
+
+_NEW_LOG_LENGTH = MIB
+
+
+class WriteSession:
+    """Begins and ends the writing of one file. Thread-safe."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        store: ByteStore,
+        pages: PageCache,
+        headers: HeaderWriter,
+        allocator: Allocator,
+        committer: Committer,
+        sync: Sync,
+        leave_overlay: Callable[[], None],
+    ) -> None:
+        """`store` is the file itself; `leave_overlay` is called once the file holds what the replay showed."""
+        self._opened = opened
+        self._store = store
+        self._pages = pages
+        self._headers = headers
+        self._allocator = allocator
+        self._committer = committer
+        self._leave_overlay = leave_overlay
+        self._lock = sync.lock()
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """Prepare the file for its first change; later calls do nothing.
+
+        Raises: ImagePoisonedError; OSError, which poisons.
+        """
+        self._committer.check_sound()
+        if not self.has_begun:
+            with self._lock:
+                self._begin_once()
+
+    def _begin_once(self) -> None:
+        if self.has_begun:
+            return
+        with self._committer.guarded():
+            self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
+            if self._opened.replay is not None:
+                self._replay_onto_disk(self._opened.replay)
+            if self._headers.current.log_length == 0:
+                self._make_log()
+            self._heal_region_tables()
+            self.has_begun = True
+
+    def _replay_onto_disk(self, replay: Replay) -> None:
+        """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
+        store = self._store
+        size = store.size()
+        for start, end in replay.zero_ranges:
+            if start < size:
+                store.write_zeroes(min(end, size) - start, start)
+        for sector in replay.store.patched_sectors():
+            file_offset = sector * LOG_SECTOR_SIZE
+            store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)
+        if store.size() < replay.file_size:
+            store.truncate(replay.file_size)
+        store.flush()
+        self._headers.update(log_guid=ZERO_GUID)
+        self._leave_overlay()
+
+    def _make_log(self) -> None:
+        space = self._allocator.allocate(_NEW_LOG_LENGTH)
+        if not space.known_zero:
+            self._store.write_zeroes(space.length, space.file_offset)
+        self._store.flush()
+        self._headers.update(log_offset=space.file_offset, log_length=space.length)
+
+    def _heal_region_tables(self) -> None:
+        """Make a damaged copy equal the one that counts, through the log."""
+        first, second = self._opened.region_tables
+        if first == second:
+            return
+        table, bad = (second, 0) if first is None else (first, 1)
+        assert table is not None
+        applied = self._pages.apply([PageChange(REGION_TABLE_FILE_OFFSETS[bad], table.encode())], MAX_PAGES)
+        assert applied
+
+    def end(self, *, may_shrink: bool) -> None:
+        """Make everything durable, leave an empty log, and only then give back the end of the file.
+
+        Does nothing if nothing was changed, or after a failure. Raises: OSError.
+        """
+        if not self.has_begun or self._committer.poison is not None:
+            return
+        self._committer.finish()
+        size = self._allocator.final_size(may_shrink=may_shrink)
+        if size < self._store.size():
+            self._store.truncate(size)

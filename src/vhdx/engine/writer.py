@@ -1,0 +1,340 @@
+"""Changing the content of one file: write, zero and trim, block by block.
+
+An overwrite of a fully present block goes straight to its place; nothing else changes. Everything that changes
+what the tables say of a block holds that block exclusively, brings the payload into the file first, and puts
+the entry (and the bitmap bits) into the page cache last: whoever sees the entry sees the data. When that
+becomes durable is `engine.commit`'s business.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Final
+
+from vhdx._units import MIB, align_down, align_up
+from vhdx.engine.allocator import Space
+from vhdx.engine.block_rules import is_bitmap_present
+from vhdx.engine.log_writer import MAX_PAGES
+from vhdx.engine.page_cache import PageChange, entry_change
+from vhdx.engine.write_plan import BlockFacts, WritePlan, plan_write, state_after_trim, state_after_zeroes
+from vhdx.format.bat import BitmapState, PayloadState, entry_file_offset, make_entry
+from vhdx.format.constants import BAT_ENTRY_SIZE, BITMAP_BLOCK_SIZE
+from vhdx.format.sector_bitmap import runs, set_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vhdx.engine.allocator import Allocator
+    from vhdx.engine.bat_table import BatTable
+    from vhdx.engine.commit import Committer
+    from vhdx.engine.in_flight import InFlight
+    from vhdx.engine.page_cache import PageCache
+    from vhdx.engine.session import WriteSession
+    from vhdx.storage.base import ByteStore
+
+_ZEROES: Final = bytes(MIB)
+
+
+class Writer:
+    """Changes one file. Thread-safe. Offsets are virtual; all ranges have been checked."""
+
+    def __init__(
+        self,
+        store: ByteStore,
+        bat: BatTable,
+        pages: PageCache,
+        session: WriteSession,
+        allocator: Allocator,
+        committer: Committer,
+        in_flight: InFlight,
+        *,
+        keeps_space: bool,
+        read_through: Callable[[int, int], bytes],
+    ) -> None:
+        """`keeps_space`: a fixed image. `read_through(length, offset)` reads the disk through its parents."""
+        self._store = store
+        self._bat = bat
+        self._geometry = bat.geometry
+        self._pages = pages
+        self._session = session
+        self._allocator = allocator
+        self._committer = committer
+        self.in_flight = in_flight
+        self._keeps_space = keeps_space
+        self.read_through = read_through
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Write bytes. Raises: ImagePoisonedError, ParentNotFoundError, OSError."""
+        self._session.begin()
+        done = 0
+        for block, within, length in self._blocks(offset, len(data)):
+            self._write_block(block, within, data[done : done + length])
+            done += length
+
+    def write_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
+        """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
+        self._session.begin()
+        for block, within, count in self._blocks(offset, length):
+            ticket = self.in_flight.begin()
+            try:
+                with self.in_flight.block(block):
+                    self._zero_block(block, within, count, may_unmap=may_unmap)
+            finally:
+                self.in_flight.end(ticket)
+
+    def trim(self, offset: int, length: int) -> None:
+        """Give up the content of whole blocks; they read as zeroes. Parts of blocks stay as they are.
+
+        Raises: as `write`.
+        """
+        self._session.begin()
+        for block, within, count in self._blocks(offset, length):
+            if self._is_whole(block, within, count):
+                ticket = self.in_flight.begin()
+                try:
+                    with self.in_flight.block(block):
+                        facts = self._facts(block)
+                        self._empty_block(block, facts, state_after_trim(facts))
+                finally:
+                    self.in_flight.end(ticket)
+
+    def check_fast_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
+        """Refuse a range that cannot be zeroed by metadata alone. Raises: OSError (EOPNOTSUPP)."""
+        fast = may_unmap and not self._keeps_space
+        for block, within, count in self._blocks(offset, length):
+            if not (fast and self._is_whole(block, within, count)) and not self._reads_zero(block):
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), "zeroing without writing")
+
+    def flush(self) -> None:
+        """Make everything whose call has returned durable. Raises: ImagePoisonedError, OSError."""
+        self._committer.check_sound()
+        if self._session.has_begun:
+            self._committer.flush()
+            self._give_back_host_space()
+
+    def close(self) -> None:
+        """Make everything durable and end the session; nobody uses the image any more. Raises: OSError."""
+        self._session.end(may_shrink=not self._keeps_space)
+
+    def check_sound(self) -> None:
+        """Raises: ImagePoisonedError."""
+        self._committer.check_sound()
+
+    # -- one block ---------------------------------------------------------------------------------------------
+
+    def _blocks(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Split a range: (block, offset in it, length)."""
+        block_size = self._geometry.block_size
+        end = offset + length
+        while offset < end:
+            block, within = divmod(offset, block_size)
+            count = min(end - offset, block_size - within)
+            yield block, within, count
+            offset += count
+
+    def _is_whole(self, block: int, within: int, length: int) -> bool:
+        """Whether a range is all of a block that lies on the disk."""
+        return within == 0 and length == self._geometry.block_length(block)
+
+    def _facts(self, block: int) -> BlockFacts:
+        return BlockFacts(self._bat.payload_entry(block), self._geometry.has_parent, self._keeps_space)
+
+    def _reads_zero(self, block: int) -> bool:
+        facts = self._facts(block)
+        transparent = facts.state is PayloadState.NOT_PRESENT and facts.has_parent
+        return not transparent and facts.state < PayloadState.FULLY_PRESENT
+
+    def _write_block(self, block: int, within: int, data: memoryview) -> None:
+        ticket = self.in_flight.begin()
+        try:
+            if self._write_in_place(block, within, data):
+                return
+            with self.in_flight.block(block):
+                # Another thread may have allocated the block while this one waited for it.
+                if self._write_in_place(block, within, data):
+                    return
+                facts = self._facts(block)
+                plan = plan_write(facts, whole=self._is_whole(block, within, len(data)))
+                assert plan is not None
+                if plan.uses_bitmap:
+                    self._write_partial(block, facts, plan, within, len(data), data)
+                else:
+                    self._write_full(block, facts, plan, within, data)
+        finally:
+            self.in_flight.end(ticket)
+
+    def _write_in_place(self, block: int, within: int, data: memoryview) -> bool:
+        entry = self._bat.payload_entry(block)
+        if entry & 7 != PayloadState.FULLY_PRESENT:
+            return False
+        self._store.pwrite(data, entry_file_offset(entry) + within)
+        return True
+
+    def _write_full(
+        self, block: int, facts: BlockFacts, plan: WritePlan, within: int, data: memoryview
+    ) -> None:
+        """Write into a block that becomes fully present."""
+        space = self._take_space(facts, plan)
+        try:
+            covers = len(data) == space.length
+            if plan.must_zero and not space.known_zero and not covers:
+                self._store.write_zeroes(space.length, space.file_offset)
+            self._store.pwrite(data, space.file_offset + within)
+            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])
+        except BaseException:
+            self._undo(block, plan, space)
+            raise
+
+    def _write_partial(
+        self,
+        block: int,
+        facts: BlockFacts,
+        plan: WritePlan,
+        within: int,
+        length: int,
+        data: memoryview | None,
+    ) -> None:
+        """Write whole sectors around a range into a block whose other sectors are the parent's; None: zeroes."""
+        sector_size = self._geometry.logical_sector_size
+        first, end = align_down(within, sector_size), align_up(within + length, sector_size)
+        padded = self._pad(block, within, length, data)
+        space = self._take_space(facts, plan)
+        try:
+            if not space.known_zero and plan.needs_space:
+                self._store.write_zeroes(space.length, space.file_offset)
+            if padded is None:
+                self._store.write_zeroes(end - first, space.file_offset + first)
+            else:
+                self._store.pwrite(padded, space.file_offset + first)
+            sectors = range(first // sector_size, end // sector_size)
+            self._mark_sectors(block, plan, space.file_offset, sectors)
+        except BaseException:
+            self._undo(block, plan, space)
+            raise
+
+    def _pad(
+        self, block: int, within: int, length: int, data: memoryview | None
+    ) -> bytes | memoryview | None:
+        """Complete a range to whole sectors with what the disk holds there now; None: whole sectors of zeroes."""
+        sector_size = self._geometry.logical_sector_size
+        start = block * self._geometry.block_size
+        before = within % sector_size
+        after = -(within + length) % sector_size
+        if not before and not after:
+            return data
+        head = self.read_through(before, start + within - before)
+        tail = self.read_through(after, start + within + length)
+        return b"".join((head, bytes(length) if data is None else data, tail))
+
+    def _mark_sectors(self, block: int, plan: WritePlan, file_offset: int, sectors: range) -> None:
+        """Set the bits of sectors that have been written, together with the block's entry."""
+        chunk, index = divmod(block, self._geometry.chunk_ratio)
+        per_block = self._geometry.sectors_per_block // 8
+        # Blocks of one chunk share the bitmap block, and only one of them may allocate it.
+        with self.in_flight.block(-1 - chunk):
+            changes, bitmap_offset = self._bitmap_of(chunk)
+            bits_offset = bitmap_offset + index * per_block
+            bits = bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))
+            before = bytes(bits)
+            set_bits(bits, sectors.start, len(sectors))
+            valid = self._geometry.block_length(block) // self._geometry.logical_sector_size
+            is_full = next(runs(bytes(bits), 0, valid)) == (True, valid)
+            if plan.needs_space or is_full:
+                state = PayloadState.FULLY_PRESENT if is_full else PayloadState.PARTIALLY_PRESENT
+                changes.append(self._entry_change(block, state, file_offset))
+            if plan.clears_bitmap:
+                changes.append(PageChange(bits_offset, bytes(bits)))
+            elif bits != before:
+                low, high = sectors.start // 8, (sectors.stop + 7) // 8
+                changes.append(PageChange(bits_offset + low, bytes(bits[low:high])))
+            self._apply(changes)
+
+    def _bitmap_of(self, chunk: int) -> tuple[list[PageChange], int]:
+        """Where a chunk's bitmap lies, and the changes that make it, if there was none."""
+        entry = self._bat.bitmap_entry(chunk)
+        if is_bitmap_present(entry):
+            return [], entry_file_offset(entry)
+        space = self._allocator.allocate(BITMAP_BLOCK_SIZE)
+        if not space.known_zero:
+            self._store.write_zeroes(space.length, space.file_offset)
+        at = self._bat.region.file_offset + self._geometry.entry_of_bitmap(chunk) * BAT_ENTRY_SIZE
+        return [entry_change(at, make_entry(BitmapState.PRESENT, space.file_offset))], space.file_offset
+
+    def _zero_block(self, block: int, within: int, length: int, *, may_unmap: bool) -> None:
+        facts = self._facts(block)
+        whole = self._is_whole(block, within, length)
+        if facts.state is PayloadState.FULLY_PRESENT and not (whole and may_unmap and not self._keeps_space):
+            self._clear(facts.file_offset + within, length, may_punch=may_unmap and not self._keeps_space)
+        elif whole:
+            state = state_after_zeroes(facts, may_unmap=may_unmap)
+            if state is PayloadState.FULLY_PRESENT:
+                self._fill_block(block, facts)
+            else:
+                self._empty_block(block, facts, state)
+        elif not self._reads_zero(block):
+            plan = plan_write(facts, whole=False)
+            assert plan is not None
+            self._write_partial(block, facts, plan, within, length, None)
+
+    def _fill_block(self, block: int, facts: BlockFacts) -> None:
+        """Make a block that is not fully present so, with zeroes."""
+        needs_space = facts.file_offset == 0
+        plan = WritePlan(PayloadState.FULLY_PRESENT, needs_space, True, False, False)
+        space = self._take_space(facts, plan)
+        try:
+            if not space.known_zero:
+                self._clear(space.file_offset, space.length, may_punch=False)
+            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])
+        except BaseException:
+            self._undo(block, plan, space)
+            raise
+
+    def _empty_block(self, block: int, facts: BlockFacts, state: PayloadState) -> None:
+        """Put a block into a state without file space; what it had is freed."""
+        if state is facts.state:
+            return
+        self._apply([self._entry_change(block, state, 0)])
+        if facts.file_offset:
+            self._allocator.free(facts.file_offset, self._geometry.block_size)
+
+    def _clear(self, file_offset: int, length: int, *, may_punch: bool) -> None:
+        if may_punch:
+            self._store.write_zeroes(length, file_offset)
+            return
+        for start in range(0, length, len(_ZEROES)):
+            self._store.pwrite(_ZEROES[: min(len(_ZEROES), length - start)], file_offset + start)
+
+    # -- space and metadata ------------------------------------------------------------------------------------
+
+    def _take_space(self, facts: BlockFacts, plan: WritePlan) -> Space:
+        if plan.needs_space:
+            return self._allocator.allocate(self._geometry.block_size)
+        return Space(facts.file_offset, self._geometry.block_size, known_zero=False)
+
+    def _undo(self, block: int, plan: WritePlan, space: Space) -> None:
+        """Take back space after a failure, unless the entry names it already."""
+        named = entry_file_offset(self._bat.payload_entry(block)) == space.file_offset
+        if plan.needs_space and not named and self._committer.poison is None:
+            self._allocator.undo(space)
+
+    def _entry_change(self, block: int, state: int, file_offset: int) -> PageChange:
+        at = self._bat.region.file_offset + self._geometry.entry_of_block(block) * BAT_ENTRY_SIZE
+        return entry_change(at, make_entry(state, file_offset))
+
+    def _apply(self, changes: list[PageChange]) -> None:
+        """Put changes that belong together into the page cache; commit first if the next entry is full."""
+        try:
+            while not self._pages.apply(changes, MAX_PAGES):
+                self._committer.flush()
+        except OSError:
+            raise  # nothing has changed: reading a page failed, or the commit, which poisons by itself
+        except BaseException as error:
+            self._committer.poison = self._committer.poison or error
+            raise
+
+    def _give_back_host_space(self) -> None:
+        if not self._keeps_space:
+            self._allocator.reclaim()

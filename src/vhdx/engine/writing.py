@@ -1,0 +1,115 @@
+"""Opening a file for writing: what must be right before it may be changed, and the parts that change it.
+
+Everything here happens before the first byte is written: a file that is refused has not been touched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vhdx._units import GIB
+from vhdx.engine.allocator import Allocator
+from vhdx.engine.bat_scan import BlockScan
+from vhdx.engine.commit import Committer
+from vhdx.engine.header_writer import HeaderWriter, has_headroom
+from vhdx.engine.in_flight import InFlight
+from vhdx.engine.log_writer import LogWriter
+from vhdx.engine.session import WriteSession
+from vhdx.engine.side_files import side_files
+from vhdx.engine.writer import Writer
+from vhdx.errors import ImageStateError
+from vhdx.format.constants import HEADER_FILE_OFFSETS
+from vhdx.report import Finding
+from vhdx.rules import RULES, RuleCode, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vhdx.engine.bat_table import BatTable
+    from vhdx.engine.opening import Opened
+    from vhdx.engine.page_cache import PageCache
+    from vhdx.engine.sync import Sync
+    from vhdx.report import Report
+    from vhdx.storage.base import ByteStore
+
+GROWTH_CEILING: Final = GIB
+"""How far past its last structure a replay may extend the file: writers extend in steps, none by more."""
+
+_UNWRITABLE: Final = frozenset((RuleCode.LOG_BEYOND_END, RuleCode.HEADER_SEQUENCE_EXHAUSTED))
+"""Rules whose breach is tolerated when reading."""
+
+
+def judge_for_writing(
+    opened: Opened, bat: BatTable, report: Report, store: ByteStore, *, ignore_change_tracking: bool
+) -> BlockScan:
+    """Judge everything that reading leaves to the moment it is met; return the scan of the whole BAT.
+
+    Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
+    Hyper-V tracks the changes of the image; OSError.
+    """
+    for finding in report.findings:
+        if finding.code in _UNWRITABLE:
+            raise finding.as_error(store.name)
+    header = opened.headers.current
+    if not has_headroom(header):
+        where = HEADER_FILE_OFFSETS[opened.headers.current_index]
+        exhausted = Finding(RuleCode.HEADER_SEQUENCE_EXHAUSTED, "headers", where, str(header.sequence_number))
+        raise exhausted.as_error(store.name)
+    tracked = side_files(store)
+    if tracked and not ignore_change_tracking:
+        raise ImageStateError(
+            f"{store.name}: Hyper-V tracks the changes of this image ({tracked[0]}); writing to it would make"
+            " the next incremental backup wrong; --ignore-change-tracking writes all the same"
+        )
+    scan = BlockScan(bat, opened.block_rules)
+    for finding in scan.findings():
+        if RULES[finding.code].severity is Severity.ERROR:
+            raise finding.as_error(store.name)
+        report.note(finding)
+    _check_growth(opened, scan, store)
+    return scan
+
+
+def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
+    if opened.replay is None:
+        return
+    structures_end = opened.block_rules.structures_end
+    ceiling = max(store.size(), scan.blocks_end, structures_end) + GROWTH_CEILING
+    if opened.replay.file_size > ceiling:
+        found, expected = f"a size of {opened.replay.file_size:#x}", f"<= {ceiling:#x}"
+        log_offset = opened.headers.current.log_offset
+        finding = Finding(RuleCode.LOG_GROWTH_LIMIT, "log", log_offset, found, expected)
+        raise finding.as_error(store.name)
+
+
+def make_writer(
+    opened: Opened,
+    scan: BlockScan,
+    store: ByteStore,
+    pages: PageCache,
+    bat: BatTable,
+    sync: Sync,
+    *,
+    keeps_space: bool,
+    read_through: Callable[[int, int], bytes],
+    on_growth: Callable[[int], None],
+    leave_overlay: Callable[[], None],
+) -> Writer:
+    """Put together what changes one file. `store` is the file itself, without a replay's overlay."""
+    in_flight = InFlight(sync)
+    used_end = max(scan.blocks_end, opened.block_rules.structures_end)
+    allocator = Allocator(store, opened.file_size, used_end, scan.free, in_flight, sync, on_growth)
+    headers = HeaderWriter(store, opened.headers)
+    committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
+    session = WriteSession(opened, store, pages, headers, allocator, committer, sync, leave_overlay)
+    return Writer(
+        store,
+        bat,
+        pages,
+        session,
+        allocator,
+        committer,
+        in_flight,
+        keeps_space=keeps_space,
+        read_through=read_through,
+    )

@@ -1,0 +1,189 @@
+"""Whether two disks read the same, reading no more of them than is needed to tell."""
+
+import errno
+import heapq
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from vhdx._units import MIB
+from vhdx.blockdev.device import BlockDevice
+from vhdx.ops.progress import Progress, no_progress
+from vhdx.ops.source_walk import DeviceReader, Piece, Unit, count_data, data_units, open_pieces
+from vhdx.ops.workers import Stopped, Turns, Workers
+from vhdx.ops.zero_runs import BUFFER_SIZE, is_zero
+from vhdx.storage.base import ByteStore
+
+_UNIT_SIZE: Final = 16 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two disks differ first."""
+
+    offset: int
+    """Virtual offset in bytes of the first byte that is not the same in both."""
+
+
+def compare(
+    a: BlockDevice, b: BlockDevice, *, threads: int = 2, progress: Progress = no_progress
+) -> Difference | None:
+    """Find the first difference between two disks; None if they read the same.
+
+    If their sizes differ, the longer one has to read as zeroes past the end of the other. What both know to
+    be zero, and what both have at the same place of the same file, is not read. `progress` is told bytes of
+    data, of both disks together.
+
+    Raises: ParentNotFoundError before anything is read; FormatError, OSError.
+    """
+    total = count_data(a) + count_data(b)
+    comparison = _Comparison(a, b)
+    workers: Workers[Unit] = Workers(comparison.units(), max(1, threads), Turns())
+    workers.run(lambda: comparison.make_work(workers), lambda: progress(min(total, comparison.done), total))
+    progress(total, total)
+    return comparison.difference
+
+
+class _Comparison:
+    """The state that the workers share."""
+
+    def __init__(self, a: BlockDevice, b: BlockDevice) -> None:
+        self.difference: Difference | None = None
+        self.done = 0
+        self._devices = (a, b)
+        self._size = max(a.size, b.size)
+        self._lock = threading.Lock()
+
+    def units(self) -> Iterator[Unit]:
+        """Windows that hold data in either disk, in ascending order, until a difference is found.
+
+        Windows before that of the difference are then already being looked at, so the lowest one wins.
+        """
+        reached = 0
+        for unit in heapq.merge(*(data_units(device, _UNIT_SIZE) for device in self._devices)):
+            if self.difference is not None:
+                return
+            if unit.offset >= reached:
+                reached = unit.offset + _UNIT_SIZE
+                yield Unit(unit.offset, min(_UNIT_SIZE, self._size - unit.offset))
+
+    def make_work(self, workers: Workers[Unit]) -> Callable[[int, Unit], None]:
+        """Make what one thread does with its units."""
+        comparer = _Comparer(self._devices, workers)
+
+        def work(_: int, unit: Unit) -> None:
+            offset = comparer.first_difference(unit)
+            with self._lock:
+                self.done += comparer.take_done()
+                if offset is not None and (self.difference is None or offset < self.difference.offset):
+                    self.difference = Difference(offset)
+
+        return work
+
+
+class _Comparer:
+    """Compares units, one after the other, with two buffers: each worker has its own."""
+
+    def __init__(self, devices: tuple[BlockDevice, BlockDevice], workers: Workers[Unit]) -> None:
+        self._devices = devices
+        self._workers = workers
+        self._buffers = (bytearray(BUFFER_SIZE), bytearray(BUFFER_SIZE))
+        self._done = 0
+
+    def take_done(self) -> int:
+        """Bytes of data compared since the last call."""
+        done, self._done = self._done, 0
+        return done
+
+    def first_difference(self, unit: Unit) -> int | None:
+        """Virtual offset of the first difference in a unit, None if there is none."""
+        a, b = self._devices
+        with open_pieces(a, _clipped(unit, a)) as in_a, open_pieces(b, _clipped(unit, b)) as in_b:
+            for left, right in _side_by_side(in_a, in_b, unit):
+                if self._workers.is_stopping:
+                    raise Stopped
+                offset = self._compare(left, right)
+                if offset is not None:
+                    return offset
+        return None
+
+    def _compare(self, left: Piece, right: Piece) -> int | None:
+        if left.store is None and right.store is None:
+            return None
+        self._done += left.length * ((left.store is not None) + (right.store is not None))
+        if _is_same_place(left, right):
+            return None
+        for start in range(0, left.length, BUFFER_SIZE):
+            length = min(BUFFER_SIZE, left.length - start)
+            within = self._compare_chunk(left, right, start, length)
+            if within is not None:
+                return left.offset + start + within
+        return None
+
+    def _compare_chunk(self, left: Piece, right: Piece, start: int, length: int) -> int | None:
+        filled = [
+            buffer
+            for piece, buffer in zip((left, right), self._buffers, strict=True)
+            if piece.store is not None and _read(piece.store, buffer, piece.file_offset + start, length)
+        ]
+        if len(filled) == 1:
+            return None if is_zero(filled[0], length) else _first_unlike(filled[0], bytes(length))
+        # Whole bytearrays compare by memcmp; slices of memoryviews do it byte by byte.
+        x, y = filled if length == BUFFER_SIZE else (buffer[:length] for buffer in filled)
+        return None if x == y else _first_unlike(x, y)
+
+
+def _clipped(unit: Unit, device: BlockDevice) -> Unit:
+    offset = min(unit.offset, device.size)
+    return Unit(offset, min(unit.length, device.size - offset))
+
+
+def _is_same_place(left: Piece, right: Piece) -> bool:
+    if not (left.is_plain and right.is_plain) or left.file_offset != right.file_offset:
+        return False
+    if left.store is right.store:
+        return True
+    identity = getattr(left.store, "identity", None)
+    return identity is not None and identity == getattr(right.store, "identity", None)
+
+
+def _side_by_side(in_a: Iterator[Piece], in_b: Iterator[Piece], unit: Unit) -> Iterator[tuple[Piece, Piece]]:
+    """Cut two runs of pieces so that they match; past the end of a disk there are zeroes."""
+    position, end = unit.offset, unit.offset + unit.length
+    past_end = Piece(end, 0, None, 0, is_plain=False)
+    a = b = past_end._replace(offset=position)
+    while position < end:
+        while a.offset + a.length <= position:
+            a = next(in_a, None) or past_end._replace(offset=position, length=end - position)
+        while b.offset + b.length <= position:
+            b = next(in_b, None) or past_end._replace(offset=position, length=end - position)
+        length = min(a.offset + a.length, b.offset + b.length) - position
+        yield _cut(a, position, length), _cut(b, position, length)
+        position += length
+
+
+def _cut(piece: Piece, position: int, length: int) -> Piece:
+    file_offset = piece.file_offset + position - piece.offset
+    return piece._replace(offset=position, length=length, file_offset=file_offset)
+
+
+def _read(store: ByteStore | DeviceReader, buffer: bytearray, file_offset: int, length: int) -> bool:
+    """Fill the start of a buffer. Raises: OSError."""
+    with memoryview(buffer)[:length] as part:
+        if store.pread_into(part, file_offset) < length:
+            name = getattr(store, "name", None)
+            raise OSError(errno.EIO, "the file has become shorter while it was read", name)
+    return True
+
+
+def _first_unlike(x: bytearray | bytes, y: bytearray | bytes) -> int:
+    """Index of the first byte that differs, of two buffers that do differ."""
+    low, high = 0, min(len(x), len(y))
+    while high - low > 1:
+        middle = (low + high) // 2
+        if x[low:middle] != y[low:middle]:
+            high = middle
+        else:
+            low = middle
+    return low

@@ -1,0 +1,140 @@
+"""What there is to know of one open image, from its metadata alone."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vhdx.engine.side_files import side_files
+from vhdx.format.bat import PayloadState
+from vhdx.format.constants import HEADER_FILE_OFFSETS
+from vhdx.report import Finding
+from vhdx.rules import RuleCode
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vhdx.format.header import Header
+    from vhdx.format.parent_locator import ParentLocator
+    from vhdx.image import Image, Kind
+
+STATE_NAMES: Final = {
+    PayloadState.NOT_PRESENT: "not-present",
+    PayloadState.UNDEFINED: "undefined",
+    PayloadState.ZERO: "zero",
+    PayloadState.UNMAPPED: "unmapped",
+    PayloadState.RESERVED_4: "reserved-4",
+    PayloadState.OLD_UNMAPPED: "old-unmapped",
+    PayloadState.FULLY_PRESENT: "fully-present",
+    PayloadState.PARTIALLY_PRESENT: "partially-present",
+}
+"""How the states of payload blocks are called in output."""
+
+
+class HeaderInfo(NamedTuple):
+    """One of the two header slots. Offset in bytes of the file."""
+
+    file_offset: int
+    is_current: bool
+    header: Header | None
+    """None if the slot holds no valid header."""
+
+
+class ReplayInfo(NamedTuple):
+    """What replaying a dirty log changes. Sizes in bytes."""
+
+    entry_count: int
+    sector_count: int
+    """4 KiB sectors of the file that get another content."""
+    zeroed_bytes: int
+    file_size: int
+    """Length of the file afterwards."""
+
+
+class ImageInfo(NamedTuple):
+    """An image's sizes, identities and state. Sizes and offsets in bytes."""
+
+    name: str
+    kind: Kind
+    virtual_size: int
+    file_size: int
+    """As it is on the host, before any replay."""
+    actual_size: int | None
+    """Space taken on the host; None where that cannot be told."""
+    block_size: int
+    logical_sector_size: int
+    physical_sector_size: int
+    disk_id: UUID
+    creator: str
+    headers: tuple[HeaderInfo, HeaderInfo]
+    log_file_offset: int
+    log_length: int
+    replay: ReplayInfo | None
+    """None if the log is clean."""
+    block_count: int
+    blocks: dict[str, int]
+    """Number of payload blocks by the name of their state; states that do not occur are left out."""
+    locator: ParentLocator | None
+    change_tracking: tuple[str, ...]
+    """Paths of the side files of Hyper-V's change tracking."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def current_header(self) -> Header:
+        """The header that counts."""
+        return next(slot.header for slot in self.headers if slot.is_current and slot.header is not None)
+
+
+def image_info(image: Image) -> ImageInfo:
+    """Look at an open image. Reads its BAT, in constant memory; opens no other file.
+
+    Raises: OSError.
+    """
+    opened = image.opened
+    counts = image.bat.count_states()
+    files = tuple(map(str, side_files(image.file_store)))
+    findings = [*image.findings, *(_tracking(path) for path in files)]
+    return ImageInfo(
+        name=image.name,
+        kind=image.kind,
+        virtual_size=image.size,
+        file_size=image.file_store.size(),
+        actual_size=_actual_size(image),
+        block_size=image.block_size,
+        logical_sector_size=image.logical_sector_size,
+        physical_sector_size=image.physical_sector_size,
+        disk_id=image.disk_id,
+        creator=opened.identifier.creator,
+        headers=(_header_info(image, 0), _header_info(image, 1)),
+        log_file_offset=image.header.log_offset,
+        log_length=image.header.log_length,
+        replay=_replay_info(image),
+        block_count=opened.geometry.block_count,
+        blocks={name: counts[state] for state, name in STATE_NAMES.items() if counts[state]},
+        locator=image.locator,
+        change_tracking=files,
+        findings=tuple(findings),
+    )
+
+
+def _tracking(path: str) -> Finding:
+    return Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{path!a}")
+
+
+def _actual_size(image: Image) -> int | None:
+    fd = image.file_store.fileno()
+    blocks: int | None = None if fd is None else getattr(os.fstat(fd), "st_blocks", None)
+    return None if blocks is None else blocks * 512
+
+
+def _header_info(image: Image, index: int) -> HeaderInfo:
+    headers = image.opened.headers
+    return HeaderInfo(HEADER_FILE_OFFSETS[index], index == headers.current_index, headers.slots[index])
+
+
+def _replay_info(image: Image) -> ReplayInfo | None:
+    replay = image.opened.replay
+    if replay is None:
+        return None
+    zeroed = sum(end - start for start, end in replay.zero_ranges)
+    return ReplayInfo(len(replay.entries), replay.sector_count, zeroed, replay.file_size)

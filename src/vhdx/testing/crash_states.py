@@ -1,0 +1,212 @@
+"""Every state in which a crash may leave a file, from the record of what was done to it.
+
+What a crash may keep: of the changes since the last completed flush any subset, in the order in which they
+were issued where they overlap; of each write any subset of its 512-byte sectors; the new length of a file
+without the data that went with it, or the data without the length. Up to a number of pending changes all
+subsets are tried, above it all prefixes, single drops, single keeps, pairs and random ones. One change at a
+time is torn. A crash is tried after every step of the record.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+from vhdx.testing.medium import Choice, Delta, Medium, Sector, sectors_of
+from vhdx.testing.pages import Content
+from vhdx.testing.recording_store import Change, ChangeKind, Step, StepKind
+
+
+class MediaFault(NamedTuple):
+    """A piece of a file that the medium lost: it holds garbage from now on."""
+
+    name: str
+    file_offset: int
+    garbage: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CrashLimits:
+    """How thoroughly to look."""
+
+    all_subsets: int = 10
+    """Pending changes up to which every subset is tried."""
+    random_subsets: int = 32
+    """Tried above that."""
+    every_tear: int = 16
+    """Sectors of a change up to which every prefix and every single loss is tried."""
+    random_tears: int = 2
+    per_point: int | None = None
+    """States tried at one point; None: no limit. The plainest ones are never left out."""
+    media_faults: bool = True
+
+
+class CrashState(NamedTuple):
+    """One state of a file. It costs little until `content` is called."""
+
+    point: int
+    """Steps of the record before the crash."""
+    digest: int
+    choices: tuple[Choice, ...]
+    fault: MediaFault | None
+    delta: Delta
+
+    def content(self) -> Content:
+        """Put the file together."""
+        return self.delta.content()
+
+    def __str__(self) -> str:
+        kept = "; ".join(map(str, self.choices)) or "nothing"
+        fault = f"; {self.fault.name} lost by the medium" if self.fault else ""
+        return f"crash after step {self.point}, of what was pending kept: {kept}{fault}"
+
+
+Observer = Callable[[object], bool]
+"""Is told every mark as the enumeration passes it; true: what is allowed has become less."""
+
+
+class CrashEnumerator:
+    """Iterate over it once. States that are equal to earlier ones may come again."""
+
+    def __init__(
+        self,
+        start: Content | Medium,
+        steps: Sequence[Step],
+        *,
+        limits: CrashLimits | None = None,
+        media_faults: Sequence[MediaFault] = (),
+        observer: Observer = lambda _: False,
+        first_point: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """`first_point`: steps up to which no crash is tried, because it has been."""
+        self.medium = start if isinstance(start, Medium) else Medium(start)
+        self.pending: list[Change] = []
+        self.point = 0
+        self._steps = steps
+        self._limits = limits or CrashLimits()
+        self._faults = media_faults if self._limits.media_faults else ()
+        self._observer = observer
+        self._first_point = first_point
+        self._random = random.Random(seed)
+        self._written: dict[int, dict[int, Sector]] = {}
+
+    def __iter__(self) -> Iterator[CrashState]:
+        if self._first_point == 0:
+            yield from self._states(self._plans(newest_only=False))
+        for point, step in enumerate(self._steps, 1):
+            self.point = point
+            fresh = self._pass(step)
+            if point >= self._first_point and fresh is not None:
+                newest_only = not fresh and point > self._first_point
+                yield from self._states(self._plans(newest_only=newest_only))
+
+    def _pass(self, step: Step) -> bool | None:
+        """Go over a step. None: nothing new can be seen; true: every state is new; false: those with the
+        newest change are."""
+        match step.kind:
+            case StepKind.ISSUED:
+                assert step.change is not None
+                written = self._written
+                before = [written[change.number] for change in self.pending]
+                written[step.change.number] = self.medium.written_by(step.change, before)
+                self.pending.append(step.change)
+                return False
+            case StepKind.FLUSHED:
+                covered = {change.number for change in step.covered}
+                kept = [Choice(change) for change in self.pending if change.number in covered]
+                self.medium.keep(self.medium.compose(kept, self._written))
+                self.pending = [change for change in self.pending if change.number not in covered]
+                return True
+            case StepKind.MARK:
+                return self._observer(step.label) or None
+            case StepKind.RETURNED | StepKind.FLUSH_BEGUN | StepKind.FLUSH_FAILED:
+                return None
+
+    def _plans(self, *, newest_only: bool) -> Iterator[tuple[Choice, ...]]:
+        """Which changes to keep, the plainest ways first."""
+        pending = self.pending
+        count = len(pending)
+        newest = 1 << count - 1 if newest_only and count else 0
+        everything = (1 << count) - 1
+        for mask in _subsets(count, self._limits, self._random):
+            if mask & newest == newest:
+                yield tuple(Choice(change) for index, change in enumerate(pending) if mask >> index & 1)
+        for index in reversed(range(count)):
+            others = everything & ~(1 << index)
+            contexts = [others]
+            if index == count - 1:
+                contexts += [0, self._random.getrandbits(count) & others]
+            for torn in self._tears(pending[index], every=index == count - 1):
+                for context in dict.fromkeys(contexts):
+                    yield tuple(
+                        torn if at == index else Choice(change)
+                        for at, change in enumerate(pending)
+                        if at == index or context >> at & 1
+                    )
+
+    def _tears(self, change: Change, *, every: bool) -> list[Choice]:
+        """Ways in which a change may be kept in part."""
+        if change.kind is ChangeKind.TRUNCATE:
+            return []
+        limits, numbers = self._limits, sorted(self._written[change.number])
+        count = len(numbers)
+        if every and count <= limits.every_tear:
+            cuts, holes = list(range(1, count)), list(range(count))
+        elif every:
+            cuts, holes = [1, count // 2, count - 1], [0, count // 2, count - 1]
+        else:
+            cuts, holes = [], []
+        kept = [frozenset(numbers[:cut]) for cut in cuts]
+        if count > 1:
+            kept += [frozenset(numbers[:hole] + numbers[hole + 1 :]) for hole in holes]
+            for _ in range(limits.random_tears if every else 1):
+                bits = self._random.getrandbits(count)
+                kept.append(frozenset(number for at, number in enumerate(numbers) if bits >> at & 1))
+        torn = [Choice(change, sectors) for sectors in dict.fromkeys(kept)]
+        if change.size_after > change.size_before:
+            torn += [Choice(change, None, False), Choice(change, frozenset(), True)]
+        return torn
+
+    def _states(self, plans: Iterable[tuple[Choice, ...]]) -> Iterator[CrashState]:
+        chosen = list(plans)
+        limit = self._limits.per_point
+        if limit is not None and len(chosen) > limit:
+            plain = chosen[: limit // 4]
+            chosen = plain + self._random.sample(chosen[len(plain) :], limit - len(plain))
+        for choices in chosen:
+            yield self._state(choices)
+        for fault in self._faults:
+            yield self._state(tuple(map(Choice, self.pending)), fault)
+
+    def _state(self, choices: tuple[Choice, ...], fault: MediaFault | None = None) -> CrashState:
+        delta = self.medium.compose(choices, self._written)
+        if fault is not None:
+            delta.sectors.update(sectors_of(fault.garbage, fault.file_offset))
+        return CrashState(self.point, self.medium.digest_with(delta), choices, fault, delta)
+
+
+def _subsets(count: int, limits: CrashLimits, rng: random.Random) -> Iterator[int]:
+    """Bit masks of subsets to keep: everything and nothing first."""
+    everything = (1 << count) - 1
+    if count <= limits.all_subsets:
+        yield from dict.fromkeys((everything, 0, *reversed(range(everything))))
+        return
+    found = [everything, 0]
+    found += [(1 << length) - 1 for length in range(1, count)]
+    singles = [1 << index for index in range(count)]
+    found += [everything & ~single for single in singles] + singles
+    pairs = [first | second for first, second in combinations(singles, 2)]
+    found += [everything & ~pair for pair in pairs] + pairs
+    found += [rng.getrandbits(count) for _ in range(limits.random_subsets)]
+    yield from dict.fromkeys(found)
+
+
+def durable_content(start: Content, steps: Sequence[Step]) -> Content:
+    """What is certainly there after a crash at the end of a record: what completed flushes covered."""
+    content = start.copy()
+    for step in steps:
+        for change in step.covered if step.kind is StepKind.FLUSHED else ():
+            change.apply(content)
+    return content

@@ -1,0 +1,181 @@
+"""What a disk may hold after a crash, sector by sector, from the marks of what was asked of it.
+
+Every action marks its beginning and its end in the record of the store. A sector may hold what any action
+that had begun left there, unless that action is superseded: another one that began after it had ended is
+durable, because a flush that began after the other's end has completed (or the other had force unit access).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
+from vhdx.testing.stamps import describe_sector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Action:
+    """Something asked of a disk: it changes sectors, or makes everything durable, or both for its own."""
+
+    number: int
+    name: str
+    sectors: Mapping[int, bytes] = field(default_factory=dict)
+    """What it leaves, by virtual offset // 512; zeroes for zeroing and trimming."""
+    flushes: bool = False
+    """It is a flush, or a close."""
+    durable: bool = False
+    """It has force unit access: what it leaves is durable when it ends."""
+
+    def __str__(self) -> str:
+        return f"{self.name} (action {self.number})"
+
+
+class Phase(Enum):
+    """Where an action is."""
+
+    BEGUN = "begun"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class Mark(NamedTuple):
+    """A mark in the record of a store."""
+
+    phase: Phase
+    action: Action
+
+    def __str__(self) -> str:
+        return f"{self.action} has {self.phase.value}"
+
+
+class _Value(NamedTuple):
+    action: Action | None
+    """None: what was there from the beginning."""
+    data: bytes
+
+
+class WrongSector(NamedTuple):
+    """A sector that holds what it must not."""
+
+    sector: int
+    found: bytes
+    allowed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        found = describe_sector(self.found, self.sector)
+        return f"sector {self.sector} holds {found}; allowed: {', or '.join(self.allowed)}"
+
+
+class History:
+    """What a disk of `size` bytes may hold; shown the marks of a record one after the other."""
+
+    def __init__(self, size: int, initial: Mapping[int, bytes]) -> None:
+        """`initial`: what sectors hold that do not hold zeroes."""
+        self.size = size
+        self._initial = initial
+        self._values: dict[int, list[_Value]] = {}
+        self._clock = 0
+        self._begun: dict[int, int] = {}
+        self._ended: dict[int, int] = {}
+        self._images: dict[tuple[int, int], bytes] = {}
+
+    @property
+    def touched(self) -> Iterable[int]:
+        """Sectors that some action has touched."""
+        return self._values.keys()
+
+    def observe(self, label: object) -> bool:
+        """Take account of a mark; tell whether less is allowed than before."""
+        if not isinstance(label, Mark):
+            return False
+        self._clock += 1
+        action = label.action
+        match label.phase:
+            case Phase.BEGUN:
+                self._begun[action.number] = self._clock
+                for sector, data in action.sectors.items():
+                    self._values_of(sector).append(_Value(action, data))
+                self._images.clear()
+                return False
+            case Phase.ENDED:
+                self._ended[action.number] = self._clock
+                return self._settle(action)
+            case Phase.FAILED:
+                return False
+
+    def _values_of(self, sector: int) -> list[_Value]:
+        values = self._values.get(sector)
+        if values is None:
+            values = self._values[sector] = [_Value(None, self._initial.get(sector, ZERO_SECTOR))]
+        return values
+
+    def _settle(self, action: Action) -> bool:
+        """Drop what an action that has ended made obsolete."""
+        if action.flushes:
+            began = self._begun[action.number]
+            return self._prune(self._values, lambda other: self._ended.get(other.number, self._clock) < began)
+        if action.durable:
+            return self._prune(action.sectors, lambda other: other is action)
+        return False
+
+    def _prune(self, sectors: Iterable[int], is_durable: Callable[[Action], bool]) -> bool:
+        pruned = False
+        for sector in sectors:
+            values = self._values[sector]
+            if len(values) == 1:
+                continue
+            limit = max(
+                (self._begun[value.action.number] for value in values if value.action and is_durable(value.action)),
+                default=0,
+            )
+            kept = [value for value in values if self._end_of(value) >= limit]
+            if len(kept) < len(values):
+                self._values[sector] = kept
+                pruned = True
+        if pruned:
+            self._images.clear()
+        return pruned
+
+    def _end_of(self, value: _Value) -> int:
+        if value.action is None:
+            return 0
+        return self._ended.get(value.action.number, self._clock)
+
+    def latest(self, sector: int) -> bytes:
+        """What the last action to begin left in a sector."""
+        values = self._values.get(sector)
+        return values[-1].data if values else self._initial.get(sector, ZERO_SECTOR)
+
+    def _image(self, offset: int, length: int) -> bytes:
+        """What a range holds if every action that has begun is kept."""
+        key = (offset, length)
+        image = self._images.get(key)
+        if image is None:
+            first, last = offset // SECTOR_SIZE, (offset + length) // SECTOR_SIZE
+            image = b"".join([self.latest(sector) for sector in range(first, last)])
+            self._images[key] = image
+        return image
+
+    def wrong_sectors(self, data: bytes, offset: int, limit: int = 4) -> list[WrongSector]:
+        """Compare what was read from a range (whole sectors) with what is allowed; at most `limit` named."""
+        wrong: list[WrongSector] = []
+        if data == self._image(offset, len(data)):
+            return wrong
+        for at in range(0, len(data), SECTOR_SIZE):
+            sector, found = (offset + at) // SECTOR_SIZE, data[at : at + SECTOR_SIZE]
+            if found == self.latest(sector):
+                continue
+            values = self._values.get(sector, ())
+            if all(value.data != found for value in values):
+                wrong.append(WrongSector(sector, found, self._names(sector)))
+                if len(wrong) == limit:
+                    break
+        return wrong
+
+    def _names(self, sector: int) -> tuple[str, ...]:
+        values = self._values.get(sector) or [_Value(None, self._initial.get(sector, ZERO_SECTOR))]
+        return tuple(
+            f"{describe_sector(value.data, sector)} ({value.action or 'from the beginning'})"
+            for value in values
+        )

@@ -1,0 +1,191 @@
+"""Operations on a disk under test, done by a driver that marks them in the record of the store."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+from random import Random
+
+from vhdx.testing.history import Action, Mark, Phase
+from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
+from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.stamps import FIRST, stamps
+from vhdx.testing.subjects import CrashDevice, CrashSubject
+
+
+class Verb(Enum):
+    """What can be asked of a disk."""
+
+    WRITE = "write"
+    FUA = "write with force unit access"
+    ZERO = "zero"
+    TRIM = "trim"
+    READ = "read"
+    FLUSH = "flush"
+    REOPEN = "reopen"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One request. Offset and length in bytes of the disk."""
+
+    verb: Verb
+    offset: int = 0
+    length: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.verb.value} {self.length:#x} at {self.offset:#x}" if self.length else self.verb.value
+
+
+@dataclass(frozen=True, slots=True)
+class DiskShape:
+    """What of a disk decides what an operation means. Bytes."""
+
+    size: int
+    block_size: int
+    is_fixed: bool = False
+    """Trimming changes nothing."""
+
+    @property
+    def block_count(self) -> int:
+        """Blocks, the last one possibly cut short."""
+        return -(-self.size // self.block_size)
+
+    def whole_blocks(self, offset: int, length: int) -> range:
+        """Virtual offset // 512 of the whole blocks in a range; the disk's end ends a block."""
+        end = offset + length
+        first = -(-offset // self.block_size) * self.block_size
+        last = end if end == self.size else end // self.block_size * self.block_size
+        return range(first // SECTOR_SIZE, max(first, last) // SECTOR_SIZE)
+
+
+class Driver:
+    """Does operations on a device over a recording store. Several threads may use one."""
+
+    def __init__(
+        self,
+        subject: CrashSubject,
+        store: RecordingStore,
+        shape: DiskShape,
+        *,
+        sync: object = None,
+        first_number: int = 1,
+    ) -> None:
+        """Open the store for writing."""
+        self.subject = subject
+        self.store = store
+        self.shape = shape
+        self.sync = sync
+        self.sessions = 1
+        self._next = first_number
+        self.device: CrashDevice = subject.open(store, sync)
+
+    def perform(self, operation: Operation) -> bytes | None:
+        """Do an operation; a read returns what it read. Raises: what the device does."""
+        device, offset, length = self.device, operation.offset, operation.length
+        if operation.verb is Verb.READ:
+            return device.pread(length, offset)
+        number = self._next
+        self._next += 1
+        action, data = self._action(number, operation)
+        self.store.mark(Mark(Phase.BEGUN, action))
+        try:
+            match operation.verb:
+                case Verb.WRITE | Verb.FUA:
+                    device.pwrite(data, offset, fua=operation.verb is Verb.FUA)
+                case Verb.ZERO:
+                    device.write_zeroes(length, offset)
+                case Verb.TRIM:
+                    device.trim(length, offset)
+                case Verb.FLUSH:
+                    device.flush()
+                case Verb.REOPEN:
+                    device.close()
+        except BaseException:
+            self.store.mark(Mark(Phase.FAILED, action))
+            raise
+        self.store.mark(Mark(Phase.ENDED, action))
+        if operation.verb is Verb.REOPEN:
+            self.device = self.subject.open(self.store, self.sync)
+            self.sessions += 1
+        return None
+
+    def _action(self, number: int, operation: Operation) -> tuple[Action, bytes]:
+        offset, length = operation.offset, operation.length
+        sectors: Mapping[int, bytes] = {}
+        data = b""
+        match operation.verb:
+            case Verb.WRITE | Verb.FUA:
+                data = stamps(number, offset, length, FIRST + self.sessions)
+                first = offset // SECTOR_SIZE
+                sectors = {
+                    first + index: data[at : at + SECTOR_SIZE]
+                    for index, at in enumerate(range(0, length, SECTOR_SIZE))
+                }
+            case Verb.ZERO:
+                zeroed = range(offset // SECTOR_SIZE, (offset + length) // SECTOR_SIZE)
+                sectors = dict.fromkeys(zeroed, ZERO_SECTOR)
+            case Verb.TRIM if not self.shape.is_fixed:
+                sectors = dict.fromkeys(self.shape.whole_blocks(offset, length), ZERO_SECTOR)
+            case _:
+                pass
+        flushes = operation.verb in (Verb.FLUSH, Verb.REOPEN)
+        return Action(number, str(operation), sectors, flushes, operation.verb is Verb.FUA), data
+
+    def close(self) -> None:
+        """Close the device; like a flush, that makes everything durable. Raises: what the device does."""
+        action = Action(self._next, "close", flushes=True)
+        self._next += 1
+        self.store.mark(Mark(Phase.BEGUN, action))
+        try:
+            self.device.close()
+        except BaseException:
+            self.store.mark(Mark(Phase.FAILED, action))
+            raise
+        self.store.mark(Mark(Phase.ENDED, action))
+
+
+def block_operations(shape: DiskShape, block: int) -> list[Operation]:
+    """What can be done to one block: part, whole, across its end, zero, trim, force unit access."""
+    start = block * shape.block_size
+    length = min(shape.block_size, shape.size - start)
+    part = min(8 * SECTOR_SIZE, length)
+    across = min(16 * SECTOR_SIZE, shape.size - start - length + 8 * SECTOR_SIZE)
+    return [
+        Operation(Verb.WRITE, start + min(4096, length - part), part),
+        Operation(Verb.WRITE, start, length),
+        Operation(Verb.WRITE, start + length - 8 * SECTOR_SIZE, across),
+        Operation(Verb.ZERO, start, length),
+        Operation(Verb.TRIM, start, length),
+        Operation(Verb.FUA, start + min(6144, length - part), part),
+    ]
+
+
+def short_sequences(shape: DiskShape, blocks: Sequence[int], length: int) -> Iterator[tuple[Operation, ...]]:
+    """Every sequence of exactly `length` operations on some blocks, flushes and reopenings."""
+    single = [operation for block in blocks for operation in block_operations(shape, block)]
+    single += [Operation(Verb.FLUSH), Operation(Verb.REOPEN)]
+    yield from product(single, repeat=length)
+
+
+def random_sequence(shape: DiskShape, length: int, seed: int, unit: int = 4096) -> tuple[Operation, ...]:
+    """A sequence of random operations, at multiples of 512 bytes; most are short and near block ends."""
+    rng = Random(seed)
+    verbs = [Verb.WRITE] * 6 + [Verb.FUA, Verb.ZERO, Verb.ZERO, Verb.TRIM, Verb.TRIM, Verb.FLUSH, Verb.FLUSH]
+    found: list[Operation] = []
+    while len(found) < length:
+        verb = Verb.REOPEN if rng.random() < 0.04 else rng.choice(verbs)
+        if verb in (Verb.FLUSH, Verb.REOPEN):
+            found.append(Operation(verb))
+            continue
+        block = rng.randrange(shape.block_count)
+        start = block * shape.block_size
+        end = min(start + shape.block_size, shape.size)
+        if verb is Verb.TRIM or rng.random() < 0.15:
+            offset, stop = start, end
+        else:
+            at = rng.choice((start, end - 2 * unit, start + rng.randrange((end - start) // unit) * unit))
+            offset = max(0, at + rng.choice((0, 0, SECTOR_SIZE, -SECTOR_SIZE)))
+            stop = min(shape.size, offset + rng.choice((SECTOR_SIZE, unit, unit, 3 * unit)))
+        found.append(Operation(verb, offset, stop - offset))
+    return tuple(found)
