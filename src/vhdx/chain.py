@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from vhdx.engine.sync import THREADS, Sync
@@ -83,8 +84,10 @@ class Disk(WritableLayers):
         return self._leaf.limits
 
     def _close_layers(self) -> None:
-        for image in self.images:
-            image.close()
+        with ExitStack() as stack:
+            # The leaf is closed first, and the parents even if that fails.
+            for image in reversed(self.images):
+                stack.callback(image.close)
 
     def __repr__(self) -> str:
         return f"<Disk {self._leaf.name} {self.kind} {self.size} bytes, {len(self.images)} files>"

@@ -194,13 +194,17 @@ class ParentFinder:
         search.tried.append(shown)
         try:
             store = _open_in_directory(directory, name, shown, lock=self._options.lock)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, UnicodeEncodeError):
+            # Names that Windows allows, such as those with unpaired surrogates, may be none here.
             return None
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
             if error.errno == errno.ELOOP:
                 search.forbidden.append(f"{shown} (a symbolic link)")
                 return None
             raise
+        store.path = shown  # for the search of its own parent
         return self._open_owned(store)
 
     def _open_owned(self, store: FileStore) -> Image:
@@ -218,8 +222,12 @@ class ParentFinder:
         for value in search.child.locator.paths.values():
             for candidate in _below_root(real_root, _path_of(search.child), split_path(value)):
                 search.tried.append(str(candidate))
-                real = Path(os.path.realpath(candidate))
-                if not real.is_relative_to(real_root) or not real.is_file():
+                try:
+                    real = Path(os.path.realpath(candidate))
+                    is_inside = real.is_relative_to(real_root) and real.is_file()
+                except (OSError, UnicodeEncodeError):  # A name that Windows allows may be none here.
+                    continue
+                if not is_inside:
                     continue
                 image = self._options.open(real)
                 if search.accepts(image):

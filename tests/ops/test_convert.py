@@ -177,6 +177,19 @@ def test_target_of_fixed_length_loses_all_of_its_old_content(
             assert disk.pread(disk.size - size, size) == bytes(disk.size - size)
 
 
+@pytest.mark.parametrize("options", [{}, {"format": "vhdx", "kind": "fixed", "block_size": MIB}])
+def test_holes_of_the_source_are_written_out_on_a_device(options: dict[str, str]) -> None:
+    class Device(MemoryStore):
+        is_block_device = True
+
+    device = Device(b"\xee" * (48 * MIB))
+    source = raw(b"x", 40 * MIB)  # more than one unit without any data
+    convert(source, device, overwrite=True, **options)  # type: ignore[arg-type]
+    result = vhdx.open(device) if options else RawDevice(device)
+    with result:
+        assert result.pread(40 * MIB, 0) == b"x" + bytes(40 * MIB - 1)
+
+
 def test_device_without_ranges_is_copied_too() -> None:
     content = drawn_content(3 * MIB + 77, [(5, 70_000, 1), (MIB, MIB, 2), (3 * MIB, 77, 3)])
     for sparse in (True, False):

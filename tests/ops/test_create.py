@@ -177,6 +177,16 @@ def test_relative_paths_are_those_of_the_files_not_of_the_process(
         assert image.locator.paths["relative_path"] == "..\\parent.vhdx"
 
 
+def test_parent_behind_a_link_is_named_where_it_really_is(tmp_path: Path, parent: Path) -> None:
+    (tmp_path / "real").mkdir()
+    moved = parent.rename(tmp_path / "real" / "base.vhdx")
+    (tmp_path / "link.vhdx").symlink_to(moved)
+    create(tmp_path / "child.vhdx", parent=tmp_path / "link.vhdx")
+    with vhdx.Image.open(tmp_path / "child.vhdx") as image:
+        assert image.locator is not None
+        assert image.locator.paths["relative_path"] == ".\\real\\base.vhdx"
+
+
 def test_child_may_be_larger_not_smaller(tmp_path: Path, parent: Path) -> None:
     create(tmp_path / "larger.vhdx", 16 * MIB, parent=parent)
     with vhdx.open(tmp_path / "larger.vhdx") as disk:
@@ -279,3 +289,16 @@ def test_image_in_a_store_of_the_callers() -> None:
     create(store, 8 * MIB, overwrite=True)
     with vhdx.open(store) as disk:
         assert disk.size == 8 * MIB
+
+
+def test_fixed_image_on_a_device_reads_as_zeroes_whatever_was_there() -> None:
+    class Device(MemoryStore):
+        is_block_device = True
+
+    device = Device(b"\xee" * (10 * MIB))
+    with pytest.raises(RequestError, match="overwrite"):
+        create(device, 4 * MIB, kind="fixed", block_size=MIB)
+    create(device, 4 * MIB, kind="fixed", block_size=MIB, overwrite=True)
+    assert device.size() == 10 * MIB
+    with vhdx.open(device) as disk:
+        assert disk.pread(4 * MIB, 0) == bytes(4 * MIB)

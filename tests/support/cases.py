@@ -15,6 +15,7 @@ from vhdx._units import MIB
 from vhdx.engine.bat_scan import scan_blocks
 from vhdx.errors import CorruptImageError, FormatError
 from vhdx.format.bat import PayloadState
+from vhdx.ops.check import check_image
 from vhdx.report import Finding
 from vhdx.rules import RuleCode
 from vhdx.testing import ImageBuilder, ReferenceDisk
@@ -97,6 +98,11 @@ def block_codes(image: Image) -> list[RuleCode]:
     return codes(list(scan_blocks(image.bat, image.opened.block_rules)))
 
 
+def check_codes(image: ImageBuilder) -> list[RuleCode]:
+    """The rules that `check` finds broken."""
+    return codes(list(check_image(store_of(image)).findings()))
+
+
 def assert_refused(image: ImageBuilder, case: Case, *, strict: bool = False) -> None:
     """Opening fails with the case's rule, and says where."""
     assert case.code is not None
@@ -108,6 +114,11 @@ def assert_refused(image: ImageBuilder, case: Case, *, strict: bool = False) -> 
     for name in case.names:
         assert name in str(caught.value)
     assert store.bytes_read <= MAX_OPEN_READ
+    if case.error is CorruptImageError:
+        assert case.code in check_codes(image)
+    else:
+        with pytest.raises(case.error):
+            check_codes(image)
 
 
 def assert_opens(
@@ -120,6 +131,7 @@ def assert_opens(
         assert opened.pread(opened.size, 0) == expected
         assert codes(opened.findings) == ([] if code is None else [code])
         assert_extents_tell_the_truth(opened, expected)
+    assert code is None or code in check_codes(image)
 
 
 def assert_extents_tell_the_truth(opened: Image, expected: bytes) -> None:

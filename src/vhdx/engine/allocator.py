@@ -58,7 +58,7 @@ class Allocator:
         sync: Sync,
         on_growth: Callable[[int], None],
     ) -> None:
-        """`used_end` is the end of the last structure, `free` what lies unowned below it; bytes of the file."""
+        """`used_end` is the end of the last structure, `free` what lies unowned in the file; in bytes."""
         self._store = store
         self._lock = sync.lock()
         self._in_flight = in_flight
@@ -68,7 +68,8 @@ class Allocator:
         self._shrinkable = used_end >= file_size
         """Whether the file's end is ours to give back: nobody else left bytes after the last structure."""
         self.file_size = file_size
-        self.used_end = align_up(used_end, MIB)
+        # What lies unowned at the file's end is in `free`, too: new space begins after it.
+        self.used_end = align_up(max(used_end, file_size), MIB)
         self._freed: list[_Freed] = []
         self._frozen: list[_Freed] = []
         self._settled: list[_Freed] = []

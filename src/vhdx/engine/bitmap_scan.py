@@ -26,16 +26,19 @@ def scan_bitmaps(bat: BatTable, rules: BlockRules) -> Iterator[Finding]:
     geometry = rules.geometry
     if not geometry.has_parent:
         return
+    seen: set[int] = set()
     for piece in bat.slices():
         if piece.data is None:
             continue
         for chunk in range(piece.first_chunk, piece.first_chunk + piece.chunk_count):
             entry = bat.bitmap_entry(chunk)
-            if is_bitmap_present(entry) and not any(rules.bitmap_findings(chunk, entry)):
-                stale = _stale_blocks(bat, rules, chunk, entry_file_offset(entry))
+            at = entry_file_offset(entry)
+            # Chunks that share a bitmap have been found as an overlap: one look at it is enough.
+            if is_bitmap_present(entry) and at not in seen and not any(rules.bitmap_findings(chunk, entry)):
+                seen.add(at)
+                stale = _stale_blocks(bat, rules, chunk, at)
                 if stale:
                     found = f"set bits for {stale} other blocks"
-                    at = entry_file_offset(entry)
                     yield Finding(RuleCode.BITMAP_STALE, rules.name_of_bitmap(chunk), at, found)
 
 

@@ -74,6 +74,7 @@ class WriteSession:
     def _begin_once(self) -> None:
         if self.has_begun:
             return
+        self._reserve_log()
         with self._committer.guarded():
             self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
             if self._opened.replay is not None:
@@ -82,6 +83,13 @@ class WriteSession:
                 self._make_log()
             self._heal_region_tables()
             self.has_begun = True
+
+    def _reserve_log(self) -> None:
+        """Have host space for the log before anything changes: a full disk must not stop a commit half-way."""
+        header = self._headers.current
+        reserve = getattr(self._store, "reserve", None)
+        if reserve is not None and header.log_length:
+            reserve(header.log_length, header.log_offset)
 
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""

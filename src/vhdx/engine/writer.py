@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import MIB, align_down, align_up
@@ -18,15 +19,17 @@ from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.log_writer import MAX_PAGES
 from vhdx.engine.page_cache import PageChange, entry_change
 from vhdx.engine.write_plan import BlockFacts, WritePlan, plan_write, state_after_trim, state_after_zeroes
-from vhdx.format.bat import BitmapState, PayloadState, entry_file_offset, make_entry
+from vhdx.format.bat import STATE_MASK, BitmapState, PayloadState, entry_file_offset, make_entry
 from vhdx.format.constants import BAT_ENTRY_SIZE, BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs, set_bits
+from vhdx.rules import RULES, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vhdx.engine.allocator import Allocator
     from vhdx.engine.bat_table import BatTable
+    from vhdx.engine.block_rules import BlockRules
     from vhdx.engine.commit import Committer
     from vhdx.engine.in_flight import InFlight
     from vhdx.engine.page_cache import PageCache
@@ -43,6 +46,7 @@ class Writer:
         self,
         store: ByteStore,
         bat: BatTable,
+        rules: BlockRules,
         pages: PageCache,
         session: WriteSession,
         allocator: Allocator,
@@ -55,6 +59,7 @@ class Writer:
         """`keeps_space`: a fixed image. `read_through(length, offset)` reads the disk through its parents."""
         self._store = store
         self._bat = bat
+        self._rules = rules
         self._geometry = bat.geometry
         self._pages = pages
         self._session = session
@@ -140,7 +145,10 @@ class Writer:
         return within == 0 and length == self._geometry.block_length(block)
 
     def _facts(self, block: int) -> BlockFacts:
-        return BlockFacts(self._bat.payload_entry(block), self._geometry.has_parent, self._keeps_space)
+        facts = BlockFacts(self._bat.payload_entry(block), self._geometry.has_parent, self._keeps_space)
+        if facts.file_offset:
+            self._judge(block, facts.entry)
+        return facts
 
     def _reads_zero(self, block: int) -> bool:
         facts = self._facts(block)
@@ -168,10 +176,19 @@ class Writer:
 
     def _write_in_place(self, block: int, within: int, data: memoryview) -> bool:
         entry = self._bat.payload_entry(block)
-        if entry & 7 != PayloadState.FULLY_PRESENT:
+        if entry & STATE_MASK != PayloadState.FULLY_PRESENT:
             return False
+        self._judge(block, entry)
         self._store.pwrite(data, entry_file_offset(entry) + within)
         return True
+
+    def _judge(self, block: int, entry: int) -> None:
+        """The whole BAT was judged at open, but nothing protects it. Raises: CorruptImageError."""
+        start = entry_file_offset(entry)
+        if not self._rules.is_clear(start, start + self._geometry.block_size):
+            for finding in self._rules.payload_findings(block, entry):
+                if RULES[finding.code].severity is Severity.ERROR:
+                    raise finding.as_error(self._store.name)
 
     def _write_full(
         self, block: int, facts: BlockFacts, plan: WritePlan, within: int, data: memoryview
@@ -185,7 +202,7 @@ class Writer:
             self._store.pwrite(data, space.file_offset + within)
             self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])
         except BaseException:
-            self._undo(block, plan, space)
+            self._undo(self._bat.payload_entry(block), space)
             raise
 
     def _write_partial(
@@ -212,7 +229,7 @@ class Writer:
             sectors = range(first // sector_size, end // sector_size)
             self._mark_sectors(block, plan, space.file_offset, sectors)
         except BaseException:
-            self._undo(block, plan, space)
+            self._undo(self._bat.payload_entry(block), space)
             raise
 
     def _pad(
@@ -234,8 +251,7 @@ class Writer:
         chunk, index = divmod(block, self._geometry.chunk_ratio)
         per_block = self._geometry.sectors_per_block // 8
         # Blocks of one chunk share the bitmap block, and only one of them may allocate it.
-        with self.in_flight.block(-1 - chunk):
-            changes, bitmap_offset = self._bitmap_of(chunk)
+        with self.in_flight.block(-1 - chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
             bits_offset = bitmap_offset + index * per_block
             bits = bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))
             before = bytes(bits)
@@ -252,16 +268,22 @@ class Writer:
                 changes.append(PageChange(bits_offset + low, bytes(bits[low:high])))
             self._apply(changes)
 
-    def _bitmap_of(self, chunk: int) -> tuple[list[PageChange], int]:
-        """Where a chunk's bitmap lies, and the changes that make it, if there was none."""
+    @contextmanager
+    def _bitmap_of(self, chunk: int) -> Iterator[tuple[list[PageChange], int]]:
+        """The changes that give a chunk a bitmap, none if it has one, and where that lies."""
         entry = self._bat.bitmap_entry(chunk)
         if is_bitmap_present(entry):
-            return [], entry_file_offset(entry)
+            yield [], entry_file_offset(entry)
+            return
         space = self._allocator.allocate(BITMAP_BLOCK_SIZE)
-        if not space.known_zero:
-            self._store.write_zeroes(space.length, space.file_offset)
-        at = self._bat.region.file_offset + self._geometry.entry_of_bitmap(chunk) * BAT_ENTRY_SIZE
-        return [entry_change(at, make_entry(BitmapState.PRESENT, space.file_offset))], space.file_offset
+        try:
+            if not space.known_zero:
+                self._store.write_zeroes(space.length, space.file_offset)
+            at = self._bat.region.file_offset + self._geometry.entry_of_bitmap(chunk) * BAT_ENTRY_SIZE
+            yield [entry_change(at, make_entry(BitmapState.PRESENT, space.file_offset))], space.file_offset
+        except BaseException:
+            self._undo(self._bat.bitmap_entry(chunk), space)
+            raise
 
     def _zero_block(self, block: int, within: int, length: int, *, may_unmap: bool) -> None:
         facts = self._facts(block)
@@ -289,7 +311,7 @@ class Writer:
                 self._clear(space.file_offset, space.length, may_punch=False)
             self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])
         except BaseException:
-            self._undo(block, plan, space)
+            self._undo(self._bat.payload_entry(block), space)
             raise
 
     def _empty_block(self, block: int, facts: BlockFacts, state: PayloadState) -> None:
@@ -314,10 +336,9 @@ class Writer:
             return self._allocator.allocate(self._geometry.block_size)
         return Space(facts.file_offset, self._geometry.block_size, known_zero=False)
 
-    def _undo(self, block: int, plan: WritePlan, space: Space) -> None:
-        """Take back space after a failure, unless the entry names it already."""
-        named = entry_file_offset(self._bat.payload_entry(block)) == space.file_offset
-        if plan.needs_space and not named and self._committer.poison is None:
+    def _undo(self, entry: int, space: Space) -> None:
+        """Take back space after a failure, unless the entry it was meant for names it already."""
+        if entry_file_offset(entry) != space.file_offset and self._committer.poison is None:
             self._allocator.undo(space)
 
     def _entry_change(self, block: int, state: int, file_offset: int) -> PageChange:

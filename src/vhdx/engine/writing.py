@@ -105,6 +105,7 @@ def make_writer(
     return Writer(
         store,
         bat,
+        opened.block_rules,
         pages,
         session,
         allocator,

@@ -270,6 +270,20 @@ class FileStore:
             # One byte, not a truncate: that could cut off what another thread has appended meanwhile.
             self.pwrite(b"\0", end - 1)
 
+    def reserve(self, length: int, file_offset: int) -> None:
+        """Take host space for a range of the file, which keeps its content, where the system has a way.
+
+        Raises: OSError (ENOSPC), ValueError.
+        """
+        self._check_writable()
+        self._check_range(file_offset, length)
+        if host.HAVE_FALLOCATE and not self.is_block_device:
+            try:
+                libc.fallocate(self._fd, 0, file_offset, length)
+            except OSError as error:
+                if error.errno not in host.UNSUPPORTED:
+                    raise self._named(error) from None
+
     def punch_hole(self, length: int, file_offset: int) -> None:
         """Give host space back where the file system takes it; nothing is written where it does not.
 

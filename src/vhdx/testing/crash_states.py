@@ -8,7 +8,7 @@ time is torn. A crash is tried after every step of the record.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -78,9 +78,13 @@ class CrashEnumerator:
         media_faults: Sequence[MediaFault] = (),
         observer: Observer = lambda _: False,
         first_point: int = 0,
+        only_points: Container[int] | None = None,
         seed: int = 0,
     ) -> None:
-        """`first_point`: steps up to which no crash is tried, because it has been."""
+        """`first_point`: steps up to which no crash is tried, because it has been.
+
+        `only_points`: numbers of steps after which a crash is tried; None: after all.
+        """
         self.medium = start if isinstance(start, Medium) else Medium(start)
         self.pending: list[Change] = []
         self.point = 0
@@ -89,18 +93,21 @@ class CrashEnumerator:
         self._faults = media_faults if self._limits.media_faults else ()
         self._observer = observer
         self._first_point = first_point
+        self._only_points = only_points
         self._random = random.Random(seed)
         self._written: dict[int, dict[int, Sector]] = {}
 
     def __iter__(self) -> Iterator[CrashState]:
-        if self._first_point == 0:
-            yield from self._states(self._plans(newest_only=False))
+        if self._first_point == 0 and self._only_points is None:
+            yield from self._states(newest_only=False)
         for point, step in enumerate(self._steps, 1):
             self.point = point
             fresh = self._pass(step)
-            if point >= self._first_point and fresh is not None:
-                newest_only = not fresh and point > self._first_point
-                yield from self._states(self._plans(newest_only=newest_only))
+            if self._only_points is not None:
+                if point in self._only_points:
+                    yield from self._states(newest_only=False)
+            elif point == self._first_point or (point > self._first_point and fresh is not None):
+                yield from self._states(newest_only=not fresh and point > self._first_point)
 
     def _pass(self, step: Step) -> bool | None:
         """Go over a step. None: nothing new can be seen; true: every state is new; false: those with the
@@ -169,11 +176,11 @@ class CrashEnumerator:
             torn += [Choice(change, None, False), Choice(change, frozenset(), True)]
         return torn
 
-    def _states(self, plans: Iterable[tuple[Choice, ...]]) -> Iterator[CrashState]:
-        chosen = list(plans)
+    def _states(self, *, newest_only: bool) -> Iterator[CrashState]:
+        chosen = list(self._plans(newest_only=newest_only))
         limit = self._limits.per_point
         if limit is not None and len(chosen) > limit:
-            plain = chosen[: limit // 4]
+            plain = chosen[: (limit + 1) // 4]
             chosen = plain + self._random.sample(chosen[len(plain) :], limit - len(plain))
         for choices in chosen:
             yield self._state(choices)

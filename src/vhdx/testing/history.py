@@ -8,9 +8,9 @@ durable, because a flush that began after the other's end has completed (or the 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
+from vhdx.testing.pages import SECTOR_SIZE
 from vhdx.testing.stamps import describe_sector
 
 
@@ -67,12 +67,18 @@ class WrongSector(NamedTuple):
         return f"sector {self.sector} holds {found}; allowed: {', or '.join(self.allowed)}"
 
 
-class History:
-    """What a disk of `size` bytes may hold; shown the marks of a record one after the other."""
+class Readable(Protocol):
+    """What a disk held to begin with."""
 
-    def __init__(self, size: int, initial: Mapping[int, bytes]) -> None:
-        """`initial`: what sectors hold that do not hold zeroes."""
-        self.size = size
+    def read(self, length: int, offset: int) -> bytes:
+        """Bytes of the disk."""
+        ...
+
+
+class History:
+    """What a disk may hold; is shown the marks of a record one after the other."""
+
+    def __init__(self, initial: Readable) -> None:
         self._initial = initial
         self._values: dict[int, list[_Value]] = {}
         self._clock = 0
@@ -107,7 +113,7 @@ class History:
     def _values_of(self, sector: int) -> list[_Value]:
         values = self._values.get(sector)
         if values is None:
-            values = self._values[sector] = [_Value(None, self._initial.get(sector, ZERO_SECTOR))]
+            values = self._values[sector] = [_Value(None, self._first(sector))]
         return values
 
     def _settle(self, action: Action) -> bool:
@@ -142,20 +148,36 @@ class History:
             return 0
         return self._ended.get(value.action.number, self._clock)
 
+    def _first(self, sector: int) -> bytes:
+        return self._initial.read(SECTOR_SIZE, sector * SECTOR_SIZE)
+
     def latest(self, sector: int) -> bytes:
         """What the last action to begin left in a sector."""
         values = self._values.get(sector)
-        return values[-1].data if values else self._initial.get(sector, ZERO_SECTOR)
+        return values[-1].data if values else self._first(sector)
 
     def _image(self, offset: int, length: int) -> bytes:
         """What a range holds if every action that has begun is kept."""
         key = (offset, length)
         image = self._images.get(key)
         if image is None:
-            first, last = offset // SECTOR_SIZE, (offset + length) // SECTOR_SIZE
-            image = b"".join([self.latest(sector) for sector in range(first, last)])
+            image = self._initial.read(length, offset)
+            first = offset // SECTOR_SIZE
+            touched = self._touched_in(first, first + length // SECTOR_SIZE)
+            if touched:
+                patched = bytearray(image)
+                for sector in touched:
+                    at = sector * SECTOR_SIZE - offset
+                    patched[at : at + SECTOR_SIZE] = self._values[sector][-1].data
+                image = bytes(patched)
             self._images[key] = image
         return image
+
+    def _touched_in(self, first: int, last: int) -> list[int]:
+        values = self._values
+        if last - first < len(values):
+            return [sector for sector in range(first, last) if sector in values]
+        return [sector for sector in values if first <= sector < last]
 
     def wrong_sectors(self, data: bytes, offset: int, limit: int = 4) -> list[WrongSector]:
         """Compare what was read from a range (whole sectors) with what is allowed; at most `limit` named."""
@@ -174,7 +196,7 @@ class History:
         return wrong
 
     def _names(self, sector: int) -> tuple[str, ...]:
-        values = self._values.get(sector) or [_Value(None, self._initial.get(sector, ZERO_SECTOR))]
+        values = self._values.get(sector) or [_Value(None, self._first(sector))]
         return tuple(
             f"{describe_sector(value.data, sector)} ({value.action or 'from the beginning'})"
             for value in values

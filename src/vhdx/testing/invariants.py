@@ -44,7 +44,7 @@ from vhdx.testing.work_limits import (
 WHOLE_DISK: Final = 6 * MIB
 """Disks up to this size are read as a whole, larger ones in places."""
 MAX_EXTENTS: Final = 4000
-MEMORY_LIMIT: Final = 48 * MIB
+MEMORY_LIMIT: Final = 64 * MIB
 """Peak of one examination, what is read included, without the check's map of the file (one bit for a MiB)."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 from unittest import mock
 
 import vhdx
@@ -18,15 +18,10 @@ from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.stamps import garbage
 
-_TOLERATED: Final = frozenset(
-    {
-        RuleCode.HEADER_CHECKSUM,
-        RuleCode.HEADER_SIGNATURE,
-        RuleCode.REGION_TABLE_CHECKSUM,
-        RuleCode.REGION_TABLE_SIGNATURE,
-    }
-)
-"""What a check may say when the medium has lost one copy of a structure that has two."""
+_HEADER_LOST: Final = frozenset({RuleCode.HEADER_CHECKSUM, RuleCode.HEADER_SIGNATURE})
+"""What a check may say after a crash: one header was being written, or the medium lost it."""
+_TABLE_LOST: Final = frozenset({RuleCode.REGION_TABLE_CHECKSUM, RuleCode.REGION_TABLE_SIGNATURE})
+"""What a check may say as long as nobody has repaired a region table that the medium lost."""
 
 
 class CrashDevice(Protocol):
@@ -64,12 +59,11 @@ class CrashDevice(Protocol):
         ...
 
 
-class Poisoned(Protocol):
-    """Tells whether an exception is the writer's refusal to go on after a failure."""
+class ReplayEffect(NamedTuple):
+    """What opening a file for writing will have to do about its log."""
 
-    def __call__(self, error: BaseException) -> bool:
-        """Judge one exception."""
-        ...
+    is_dirty: bool
+    changes_bytes: bool
 
 
 class CrashSubject(Protocol):
@@ -79,16 +73,14 @@ class CrashSubject(Protocol):
         """Open a file for writing; `sync` makes locks (engine.sync.Sync), None: those of threading."""
         ...
 
-    def faults(self, content: Content, *, fault: MediaFault | None = None) -> Sequence[str]:
-        """What is wrong with a file; nothing that a lost copy alone accounts for."""
+    def faults(
+        self, content: Content, *, after_crash: bool = False, fault: MediaFault | None = None
+    ) -> Sequence[str]:
+        """What is wrong with a file, apart from what a crash or a fault of the medium accounts for."""
         ...
 
-    def is_dirty(self, content: Content) -> bool:
-        """Whether opening the file has to replay something."""
-        ...
-
-    def replay_changes(self, content: Content) -> bool:
-        """Whether that would change a byte of the file."""
+    def replay_effect(self, content: Content) -> ReplayEffect:
+        """Whether the file needs a replay, and whether that changes a byte of it."""
         ...
 
     def media_faults(self) -> Sequence[MediaFault]:
@@ -128,35 +120,36 @@ class VhdxSubject:
         device: Any = cast(Any, vhdx.open)(store, "r+", parents=parents, **options)
         return cast(CrashDevice, device)
 
-    def faults(self, content: Content, *, fault: MediaFault | None = None) -> Sequence[str]:
+    def faults(
+        self, content: Content, *, after_crash: bool = False, fault: MediaFault | None = None
+    ) -> Sequence[str]:
         """Findings of a check that are errors or leaks."""
-        tolerated: Collection[RuleCode] = _TOLERATED if fault else ()
+        tolerated: Collection[RuleCode] = _HEADER_LOST if after_crash else ()
+        if fault is not None and fault.file_offset in REGION_TABLE_FILE_OFFSETS:
+            tolerated = {*tolerated, *_TABLE_LOST}
         return [
             str(finding)
             for finding in check_image(RecordingStore(content)).findings()
             if finding.severity in (Severity.ERROR, Severity.LEAK) and finding.code not in tolerated
         ]
 
-    def is_dirty(self, content: Content) -> bool:
-        """Whether the log is in use."""
-        with Image.open(RecordingStore(content)) as image:
-            return image.is_dirty
-
-    def replay_changes(self, content: Content) -> bool:
-        """Whether a replay would change a byte."""
+    def replay_effect(self, content: Content) -> ReplayEffect:
+        """Compare the file with what its log makes of it."""
         with Image.open(RecordingStore(content)) as image:
             replay = image.opened.replay
             if replay is None:
-                return False
-            if replay.file_size > content.size:
-                return True
-            zeroes = any(content.numbers(start, end) for start, end in replay.zero_ranges)
-            return zeroes or any(
-                pread_zero_extended(replay.store, extent.length, extent.file_offset)
-                != content.read(extent.length, extent.file_offset)
-                for extent in replay.store.extents(0, content.size)
-                if extent.kind is StoreKind.OVERLAY
+                return ReplayEffect(image.is_dirty, False)
+            changes = (
+                replay.file_size > content.size
+                or any(content.numbers(start, end) for start, end in replay.zero_ranges)
+                or any(
+                    pread_zero_extended(replay.store, extent.length, extent.file_offset)
+                    != content.read(extent.length, extent.file_offset)
+                    for extent in replay.store.extents(0, content.size)
+                    if extent.kind is StoreKind.OVERLAY
+                )
             )
+            return ReplayEffect(True, changes)
 
     def media_faults(self) -> Sequence[MediaFault]:
         """Either header, either region table."""
