@@ -1,18 +1,23 @@
-"""Coverage-guided fuzzing of log entries of dirty images: python fuzz/atheris_replay.py [libFuzzer options, corpus].
+"""Coverage-guided fuzzing of the log entries of dirty images: python fuzz/atheris_replay.py [libFuzzer options] [corpus].
 
-Needs atheris (pip install atheris), which is no dependency of the project.
+Needs atheris (pip install atheris), which is no dependency of the project. `-len_control=0 -max_len=4096` lets
+it start with inputs that change many fields at once.
 """
 
 import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["vhdx"]):
-    from embedding import examine_bytes
+with atheris.instrument_imports(include=["vhdx.engine", "vhdx.format", "vhdx.image", "vhdx.layers", "vhdx.ops"]):
+    import vhdx.ops.check
+    import vhdx.ops.info  # noqa: F401 - imported here to be instrumented
 
-    from vhdx.testing.mutation_bases import BASE_NAMES
+from embedding import examine_bytes
+
+from vhdx.testing.mutation_bases import BASE_NAMES
 
 DIRTY = [name for name in BASE_NAMES if name.startswith("dirty")]
+
 
 def test_one_input(data: bytes) -> None:
     """Examine one image."""

@@ -11,6 +11,7 @@ from cli.running import MIB, Argument, Outcome, Vhdx
 from vhdx.cli.main import main
 from vhdx.testing import ImageBuilder
 
+
 @pytest.fixture
 def vhdx(capsys: pytest.CaptureFixture[str]) -> Vhdx:
     """Run the command in this process."""

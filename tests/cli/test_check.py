@@ -105,9 +105,7 @@ def test_leaked_space_alone_is_exit_code_3(vhdx: Vhdx, leaking_image: Path) -> N
     assert check_json(vhdx, leaking_image, 3)["leaks"] == 1
 
 
-def test_warnings_and_notices_are_exit_code_0(
-    vhdx: Vhdx, windows_dirty_sample: Path, tmp_path: Path
-) -> None:
+def test_warnings_and_notices_are_exit_code_0(vhdx: Vhdx, windows_dirty_sample: Path, tmp_path: Path) -> None:
     odd = ImageBuilder(name="odd", physical_sector_size=8192).write(tmp_path / "odd.vhdx")
     assert check_json(vhdx, odd, 0)["warnings"] == 1
     assert check_json(vhdx, windows_dirty_sample, 0)["notices"] == 1

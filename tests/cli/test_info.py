@@ -141,7 +141,9 @@ def test_child_shows_its_locator_and_needs_no_parent(vhdx: Vhdx, chain: list[Pat
 
 
 def test_chain_is_listed_leaf_first(vhdx: Vhdx, chain: list[Path]) -> None:
-    assert [info["filename"] for info in info_json(vhdx, "--chain", chain[0])] == [str(path) for path in chain]
+    assert [info["filename"] for info in info_json(vhdx, "--chain", chain[0])] == [
+        str(path) for path in chain
+    ]
     out = vhdx("info", "--chain", chain[0]).out
     assert len(re.findall(r"^image:", out, re.MULTILINE)) == 3
 

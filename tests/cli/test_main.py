@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from cli.running import Vhdx
-
 from vhdx.cli import main as cli_main
 from vhdx.cli.main import COMMANDS
 
-HEAVY = (
-    "numpy fsspec rich asyncio logging hypothesis ctypes json socket shutil multiprocessing"
-    " importlib.metadata concurrent.futures"
-).split()
+HEAVY = [
+    *("numpy", "fsspec", "rich", "asyncio", "logging", "hypothesis", "ctypes", "json", "socket", "shutil"),
+    *("multiprocessing", "importlib.metadata", "concurrent.futures"),
+]
 
 
 def test_version_is_that_of_the_package(vhdx: Vhdx) -> None:
@@ -37,7 +36,9 @@ def test_each_command_explains_itself(vhdx: Vhdx, command: str) -> None:
     assert f"usage: vhdx {command}" in out
 
 
-@pytest.mark.parametrize("arguments", [(), ("explode",), ("info",), ("info", "--explode", "x"), ("--explode",)])
+@pytest.mark.parametrize(
+    "arguments", [(), ("explode",), ("info",), ("info", "--explode", "x"), ("--explode",)]
+)
 def test_bad_command_line_is_one_line_and_exit_code_1(vhdx: Vhdx, arguments: tuple[str, ...]) -> None:
     outcome = vhdx(*arguments)
     assert outcome.code == 1

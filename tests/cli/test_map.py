@@ -15,7 +15,8 @@ from vhdx.testing import ImageBuilder
 Items = list[dict[str, Any]]
 
 needs_qemu = pytest.mark.skipif(
-    any(shutil.which(tool) is None for tool in ("qemu-img", "qemu-io")), reason="qemu-img and qemu-io are needed"
+    any(shutil.which(tool) is None for tool in ("qemu-img", "qemu-io")),
+    reason="qemu-img and qemu-io are needed",
 )
 
 
@@ -139,9 +140,7 @@ def test_map_of_a_raw_file_is_that_of_qemu_img(vhdx: Vhdx, tmp_path: Path) -> No
 @needs_qemu
 def test_map_of_a_qemu_image_covers_all_data_in_it(vhdx: Vhdx, tmp_path: Path) -> None:
     path, raw = tmp_path / "qemu.vhdx", tmp_path / "qemu.raw"
-    subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "vhdx", "-o", "block_size=1M", path, "64M"], check=True
-    )
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", "-o", "block_size=1M", path, "64M"], check=True)
     writes = ["write -P 1 1M 1M", "write -P 2 5M 2M", "write -P 3 20M 64k", "write -P 4 64000k 64k"]
     commands = [argument for write in writes for argument in ("-c", write)]
     subprocess.run(["qemu-io", "-f", "vhdx", *commands, path], check=True, stdout=subprocess.DEVNULL)

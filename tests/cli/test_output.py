@@ -72,7 +72,10 @@ def test_list_is_printed_while_it_is_made(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied; check its permissions"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a"),
+            "a: Permission denied; check its permissions",
+        ),
         (OSError(errno.ENOSPC, "No space left", b"\xff"), "\udcff: No space left; free some space"),
         (OSError("odd"), "odd"),
         (OSError(), "OSError"),

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Vhdx
-
 import vhdx as library
+from cli.running import Vhdx
 
 
 def test_vhdx_scores_100(vhdx: Vhdx, image: Path) -> None:

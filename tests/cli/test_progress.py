@@ -28,8 +28,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def make_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make stderr a terminal. Not a fixture: pytest sets stderr anew when a test begins."""
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     return stream
@@ -48,14 +48,16 @@ def test_nothing_to_do_is_all_done() -> None:
     assert progress_text(0, 0, 1.0) == "100.0 %  0 bytes of 0 bytes"
 
 
-def test_short_operation_shows_nothing(terminal: Terminal) -> None:
+def test_short_operation_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = make_terminal(monkeypatch)
     with ProgressLine() as progress:
         Clock.now = 0.1
         progress(1, 1)
     assert terminal.getvalue() == ""
 
 
-def test_line_on_a_terminal_is_overwritten_and_wiped(terminal: Terminal) -> None:
+def test_line_on_a_terminal_is_overwritten_and_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = make_terminal(monkeypatch)
     with ProgressLine() as progress:
         for second in (1, 2):
             Clock.now = second
@@ -68,7 +70,8 @@ def test_line_on_a_terminal_is_overwritten_and_wiped(terminal: Terminal) -> None
     assert "\n" not in terminal.getvalue()
 
 
-def test_no_escape_sequences_are_used(terminal: Terminal) -> None:
+def test_no_escape_sequences_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = make_terminal(monkeypatch)
     with ProgressLine(always=True) as progress:
         for second in range(10):
             Clock.now = second

@@ -4,7 +4,7 @@ And goes on: a further write and flush must succeed and be there after the next 
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from vhdx.testing.crash_states import MediaFault, durable_content
@@ -16,8 +16,8 @@ from vhdx.testing.stamps import FIRST, stamps
 from vhdx.testing.subjects import CrashDevice, CrashSubject, fixed_entropy
 
 WINDOW: Final = 1 << 16
-SMALL_BLOCK: Final = 1 << 20
-"""Disks of blocks up to this size are read as a whole."""
+SMALL_DISK: Final = 1 << 17
+"""Disks up to this size are read as a whole; of larger ones, what may hold anything but zeroes."""
 FURTHER: Final = 1_000_000
 """Number of the write that follows a crash."""
 
@@ -34,13 +34,12 @@ class Windows:
     """What was read of a disk, piece by piece; zeroes elsewhere."""
 
     def __init__(self, pieces: dict[int, bytes]) -> None:
-        """`pieces`: what was read, by virtual offset; all of one length but the last."""
+        """`pieces`: what was read, by virtual offset, a multiple of WINDOW."""
         self.pieces = pieces
-        self._length = max(map(len, pieces.values()), default=WINDOW)
 
     def read(self, length: int, offset: int) -> bytes:
         """Bytes that lie in one piece, or in none."""
-        start = offset // self._length * self._length
+        start = offset // WINDOW * WINDOW
         piece = self.pieces.get(start)
         if piece is None:
             return bytes(length)
@@ -94,18 +93,14 @@ class Oracle:
         return Examined(None, windows, device, store)
 
     def _read(self, device: CrashDevice, history: History, content: Content) -> Windows:
-        size, step = self.shape.size, self.shape.block_size
-        if step <= SMALL_BLOCK:
-            offsets: Iterable[int] = range(0, size, step)
-        else:
-            step = WINDOW
-            offsets = sorted(self._interesting(device, history, content))
-        return Windows({at: device.pread(min(step, size - at), at) for at in offsets})
+        size = self.shape.size
+        everything = range(0, size, WINDOW)
+        offsets = everything if size <= SMALL_DISK else sorted(self._interesting(device, history, content))
+        return Windows({at: device.pread(min(WINDOW, size - at), at) for at in offsets})
 
     def _interesting(self, device: CrashDevice, history: History, content: Content) -> set[int]:
         """Windows of a large disk that may hold anything but zeroes."""
-        found = {sector * SECTOR_SIZE // WINDOW * WINDOW for sector in history.touched}
-        found.update(range(0, self.shape.size, self.shape.block_size))
+        found = set(history.touched_windows(WINDOW))
         extents = getattr(device, "extents", None)
         for extent in extents() if extents is not None else ():
             if extent.zero:

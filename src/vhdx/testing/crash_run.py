@@ -14,8 +14,8 @@ from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import Step
 from vhdx.testing.subjects import CrashSubject, fixed_entropy
 
-Roles = Callable[[Sequence[Step], int], str]
-"""Names what a writer was doing when the first so many steps of a record were done."""
+Roles = Callable[[Content, Sequence[Step]], list[str]]
+"""Names what a writer was doing after each number of steps of a record, from the file it began with."""
 
 INTERRUPTED = "a replay, or the write after it, interrupted"
 """Role of states in which a second crash followed the first."""
@@ -23,8 +23,8 @@ INTERRUPTED = "a replay, or the write after it, interrupted"
 _NESTED = CrashLimits(all_subsets=4, random_subsets=4, random_tears=1, per_point=2)
 
 
-def _no_role(_: Sequence[Step], __: int) -> str:
-    return "any"
+def _no_roles(_: Content, steps: Sequence[Step]) -> list[str]:
+    return ["any"] * (len(steps) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class CrashRun:
         *,
         limits: CrashLimits | None = None,
         nested_limit: int = 4,
-        roles: Roles = _no_role,
+        roles: Roles = _no_roles,
         tally: CrashTally | None = None,
         max_states: int | None = None,
         max_findings: int = 1,
@@ -115,6 +115,7 @@ class CrashRun:
     ) -> None:
         """Try the crashes of one record. `history` is what the disk may hold at its beginning."""
         epoch = 0
+        roles = self._roles(start if isinstance(start, Content) else start.content, steps)
 
         def observe(label: object) -> bool:
             nonlocal epoch
@@ -136,14 +137,14 @@ class CrashRun:
             if (state.digest, epoch) in judged:
                 continue
             judged.add((state.digest, epoch))
-            violation = self._judge(state, history, steps, enumerator.medium)
+            violation = self._judge(state, history, roles[state.point], enumerator.medium)
             if violation is not None:
                 self.tally.findings.append(CrashFinding(violation, workload, str(state)))
             if self.is_done:
                 return
 
     def _judge(
-        self, state: CrashState, history: History, steps: Sequence[Step], medium: Medium
+        self, state: CrashState, history: History, role: str, medium: Medium
     ) -> Violation | None:
         tally = self.tally
         content = state.content()
@@ -155,7 +156,7 @@ class CrashRun:
                 return examined.violation
             tally.seen.add(state.digest)
             tally.distinct += 1
-            tally.by_role[self._roles(steps, state.point)] += 1
+            tally.by_role[role] += 1
             if examined.violation is not None:
                 return examined.violation
             violation = self.oracle.go_on(examined, state.digest, state.fault)

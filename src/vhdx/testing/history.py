@@ -5,13 +5,15 @@ that had begun left there, unless that action is superseded: another one that be
 durable, because a flush that began after the other's end has completed (or the other had force unit access).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from vhdx.testing.pages import SECTOR_SIZE
 from vhdx.testing.stamps import describe_sector
+
+_STRIDE: Final = 16 * SECTOR_SIZE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,11 +87,14 @@ class History:
         self._begun: dict[int, int] = {}
         self._ended: dict[int, int] = {}
         self._images: dict[tuple[int, int], bytes] = {}
+        self._windows: set[int] | None = None
 
-    @property
-    def touched(self) -> Iterable[int]:
-        """Sectors that some action has touched."""
-        return self._values.keys()
+    def touched_windows(self, length: int) -> Iterable[int]:
+        """Offsets of the stretches of the disk, of some length, that an action has touched."""
+        if self._windows is None:
+            per_window = length // SECTOR_SIZE
+            self._windows = {sector // per_window * length for sector in self._values}
+        return self._windows
 
     def observe(self, label: object) -> bool:
         """Take account of a mark; tell whether less is allowed than before."""
@@ -103,6 +108,7 @@ class History:
                 for sector, data in action.sectors.items():
                     self._values_of(sector).append(_Value(action, data))
                 self._images.clear()
+                self._windows = None
                 return False
             case Phase.ENDED:
                 self._ended[action.number] = self._clock
@@ -182,12 +188,11 @@ class History:
     def wrong_sectors(self, data: bytes, offset: int, limit: int = 4) -> list[WrongSector]:
         """Compare what was read from a range (whole sectors) with what is allowed; at most `limit` named."""
         wrong: list[WrongSector] = []
-        if data == self._image(offset, len(data)):
+        image = self._image(offset, len(data))
+        if data == image:
             return wrong
-        for at in range(0, len(data), SECTOR_SIZE):
+        for at in _differences(data, image):
             sector, found = (offset + at) // SECTOR_SIZE, data[at : at + SECTOR_SIZE]
-            if found == self.latest(sector):
-                continue
             values = self._values.get(sector, ())
             if all(value.data != found for value in values):
                 wrong.append(WrongSector(sector, found, self._names(sector)))
@@ -201,3 +206,12 @@ class History:
             f"{describe_sector(value.data, sector)} ({value.action or 'from the beginning'})"
             for value in values
         )
+
+
+def _differences(one: bytes, other: bytes) -> Iterator[int]:
+    """Where sectors of two equally long byte strings differ."""
+    for start in range(0, len(one), _STRIDE):
+        if one[start : start + _STRIDE] != other[start : start + _STRIDE]:
+            for at in range(start, min(start + _STRIDE, len(one)), SECTOR_SIZE):
+                if one[at : at + SECTOR_SIZE] != other[at : at + SECTOR_SIZE]:
+                    yield at

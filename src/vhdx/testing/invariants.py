@@ -42,7 +42,7 @@ from vhdx.testing.work_limits import (
 )
 
 WHOLE_DISK: Final = 6 * MIB
-"""Disks up to this size are read as a whole, larger ones in places."""
+"""Disks of up to so many bytes are read as a whole, larger ones in places."""
 MAX_EXTENTS: Final = 4000
 MEMORY_LIMIT: Final = 64 * MIB
 """Peak of one examination, what is read included, without the check's map of the file (one bit for a MiB)."""
@@ -68,8 +68,9 @@ class Outcome(NamedTuple):
 class Examination:
     """One chain, leaf first, under examination. The stores must not change meanwhile."""
 
-    def __init__(self, stores: Sequence[ByteStore], seed: int = 0) -> None:
+    def __init__(self, stores: Sequence[ByteStore], seed: int = 0, whole_disk: int = WHOLE_DISK) -> None:
         self.work = Work()
+        self.whole_disk = whole_disk
         self.originals = tuple(stores)
         self.stores = [CountingStore(store, self.work) for store in stores]
         self.facts = [facts_of(store) for store in stores]
@@ -180,11 +181,12 @@ class Examination:
         return "equal" if isinstance(quick, QuickDisk) else quick
 
     def _requests(self, size: int) -> Iterator[tuple[int, int]]:
-        if size <= WHOLE_DISK:
+        if size <= self.whole_disk:
             yield 0, size
         else:
-            yield 0, 2 * MIB
-            yield size - MIB, MIB
+            part = self.whole_disk // 3
+            yield 0, part
+            yield size - part, part
         for _ in range(6):
             near = self.chance.choice((0, size, self.chance.randrange(size) // MIB * MIB))
             offset = min(max(near + self.chance.randint(-9000, 9000), 0), size)
@@ -283,13 +285,20 @@ class _Step:
 
 
 def examine(
-    stores: Sequence[ByteStore], *, depth: int = 0, seed: int = 0, measure_memory: bool = False
+    stores: Sequence[ByteStore],
+    *,
+    depth: int = 0,
+    seed: int = 0,
+    measure_memory: bool = False,
+    whole_disk: int = WHOLE_DISK,
 ) -> Outcome:
     """Examine a chain of files, leaf first, of which the one at `depth` is suspected.
 
+    `seed` decides which requests are made; `whole_disk` is the size up to which disks are read as a whole.
+
     Raises: InvariantError.
     """
-    examination = Examination(stores, seed)
+    examination = Examination(stores, seed, whole_disk)
     if not measure_memory:
         return examination.run(depth)
     tracemalloc.start()

@@ -109,10 +109,15 @@ class Medium:
             self.tokens[number] = token
             self._digest ^= token
 
-    def branch(self, delta: Delta) -> "Medium":
-        """A medium of its own in which a state is durable."""
+    def copy(self) -> "Medium":
+        """A medium of its own that holds the same."""
         other = object.__new__(Medium)
         other.content, other.tokens, other._digest = self.content, dict(self.tokens), self._digest
+        return other
+
+    def branch(self, delta: Delta) -> "Medium":
+        """A medium of its own in which a state is durable."""
+        other = self.copy()
         other.keep(delta)
         return other
 

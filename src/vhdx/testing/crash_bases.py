@@ -1,0 +1,166 @@
+"""Images for crash tests: small, every kind, every sector of note stamped, garbage wherever nothing is owned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import vhdx
+from vhdx._units import MIB
+from vhdx.format.bat import PayloadState
+from vhdx.format.sector_bitmap import set_bits
+from vhdx.testing.builder import ImageBuilder
+from vhdx.testing.operations import DiskShape
+from vhdx.testing.pages import Content
+from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.stamps import FIRST, PARENT, garbage, stamps
+from vhdx.testing.subjects import VhdxSubject
+
+TAIL: Final = 65536
+"""Bytes of the last block that are on the disk."""
+_EDGE: Final = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class CrashBase:
+    """An image to begin with. `blocks` are those worth writing to: one of each state."""
+
+    name: str
+    content: Content
+    disk: Content
+    """What the disk holds."""
+    shape: DiskShape
+    subject: VhdxSubject
+    blocks: tuple[int, ...]
+
+
+def make_base(image: ImageBuilder, blocks: tuple[int, ...], *parents: ImageBuilder) -> CrashBase:
+    """Render an image and its parents, nearest first."""
+    content = Content.of(image.build_store())
+    subject = VhdxSubject([Content.of(parent.build_store()) for parent in parents])
+    disk = Content(size=image.geometry.virtual_size)
+    files = [RecordingStore(parent) for parent in subject.parents]
+    with vhdx.open(RecordingStore(content), parents=files) as reader:
+        for extent in reader.extents():
+            if not extent.zero:
+                disk.write(reader.pread(extent.length, extent.offset), extent.offset)
+    shape = DiskShape(
+        image.geometry.virtual_size, image.geometry.block_size, is_fixed=image.kind == "fixed"
+    )
+    return CrashBase(image.name, content, disk, shape, subject, blocks)
+
+
+def dynamic(block_size: int = MIB, sector_size: int = 512) -> CrashBase:
+    """Blocks: 0 has content, 1 is fresh, 2 was trimmed, 3 is zero, 4 is fresh and cut short."""
+    count = 4 if block_size == MIB else 2
+    image = ImageBuilder(
+        count * block_size + TAIL,
+        block_size,
+        logical_sector_size=sector_size,
+        name=f"dynamic, {block_size // MIB} MiB blocks, {sector_size}-byte sectors",
+    )
+    _fill(image, 0)
+    _add_garbage(image)
+    if count == 2:
+        image.set_block(2, PayloadState.UNMAPPED)
+        return make_base(image, (0, 1, 2))
+    image.set_block(2, PayloadState.UNMAPPED)
+    image.set_block(3, PayloadState.ZERO)
+    return make_base(image, (0, 1, 2, 4))
+
+
+def fixed() -> CrashBase:
+    """Every block has space, and none may be given up."""
+    image = ImageBuilder(2 * MIB + TAIL, MIB, kind="fixed", name="fixed")
+    for block in range(3):
+        _stamp(image, block, image.data_offset + block * MIB, FIRST)
+    return make_base(image, (0, 1, 2))
+
+
+def child(block_size: int = MIB, sector_size: int = 512) -> CrashBase:
+    """Blocks: 0 is present, 1 shows the parent, 2 was trimmed, 3 is partially present, 4 shows the parent.
+
+    The bits of blocks that are not partially present are stale.
+    """
+    count = 4 if block_size == MIB else 2
+    parent = ImageBuilder(count * block_size + TAIL, MIB, logical_sector_size=sector_size, name="parent")
+    for block in range(count):
+        at = block * (block_size // MIB)
+        _stamp(parent, at, parent.add_block(at), PARENT)
+    _stamp(parent, count * (block_size // MIB), parent.add_block(count * (block_size // MIB)), PARENT)
+    image = ImageBuilder.child_of(
+        parent,
+        block_size=block_size,
+        name=f"child, {block_size // MIB} MiB blocks, {sector_size}-byte sectors",
+    )
+    _fill(image, 0)
+    _add_garbage(image)
+    partial = 3 if count == 4 else 2
+    per_sector = sector_size // 512
+    image.add_partial_block(
+        partial,
+        {
+            sector: stamps(0, partial * block_size + sector * sector_size, 512 * per_sector, FIRST)
+            for sector in (0, 2, 3, 9, 15)
+        },
+    )
+    bits = image.bitmaps[0][1]
+    for block in {0, 1, 2, 4} - {partial}:
+        if block < image.geometry.block_count:
+            set_bits(bits, block * image.geometry.sectors_per_block + 1, 12)
+    if count == 4:
+        image.set_block(2, PayloadState.UNMAPPED)
+    return make_base(image, (0, 1, 2, 3) if count == 4 else (0, 1, 2), parent)
+
+
+def child_without_bitmap() -> CrashBase:
+    """The first partial write has to make the bitmap block, in garbage or in new space."""
+    parent = ImageBuilder(2 * MIB + TAIL, MIB, name="parent")
+    _stamp(parent, 0, parent.add_block(0), PARENT)
+    image = ImageBuilder.child_of(parent, name="child without bitmap")
+    _add_garbage(image)
+    return make_base(image, (0, 1), parent)
+
+
+def long_table() -> CrashBase:
+    """A BAT of three pages; blocks at their edges."""
+    image = ImageBuilder(1025 * MIB, MIB, name="long table")
+    for block in (0, 511, 1024):
+        _fill(image, block)
+    _add_garbage(image)
+    return make_base(image, (0, 510, 512, 1023))
+
+
+def _stamp(image: ImageBuilder, block: int, file_offset: int, generation: int) -> None:
+    """Content at both ends of a block, as far as it is on the disk."""
+    start = block * image.geometry.block_size
+    length = min(image.geometry.block_size, image.geometry.virtual_size - start)
+    for at in (0, length - _EDGE):
+        image.content.append((file_offset + at, stamps(0, start + at, _EDGE, generation)))
+
+
+def _fill(image: ImageBuilder, block: int) -> None:
+    _stamp(image, block, image.add_block(block), FIRST)
+
+
+def _add_garbage(image: ImageBuilder) -> None:
+    """A block's worth of space that nothing owns, and that must never be seen."""
+    length = image.geometry.block_size
+    offset = image.allocate(length)
+    for at in sorted({0, length // 2, length - 2 * _EDGE, length - MIB}):
+        if at >= 0:
+            image.content.append((offset + at, garbage(2 * _EDGE)))
+    image.allocate(MIB)  # the image does not end with it
+
+
+BASES: Final[dict[str, Callable[[], CrashBase]]] = {
+    "dynamic": dynamic,
+    "dynamic-4096": lambda: dynamic(sector_size=4096),
+    "dynamic-32m": lambda: dynamic(32 * MIB),
+    "fixed": fixed,
+    "child": child,
+    "child-4096": lambda: child(sector_size=4096),
+    "child-32m": lambda: child(32 * MIB),
+    "child-without-bitmap": child_without_bitmap,
+    "long-table": long_table,
+}
+"""By short name."""

@@ -1,0 +1,100 @@
+"""What to do to the images of `crash_bases`, and how to try every crash of it."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from vhdx.engine.log_writer import LogWriter
+from vhdx.testing.crash_bases import CrashBase
+from vhdx.testing.crash_run import CrashRun
+from vhdx.testing.history import History
+from vhdx.testing.medium import Medium
+from vhdx.testing.operations import Driver, Operation, random_sequence, short_sequences
+from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.subjects import fixed_entropy
+
+SHORT_LOG: Final = 5 * 4096
+"""A log that has room for the empty entry and two more of one page each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A sequence of operations on an image."""
+
+    base: CrashBase
+    operations: tuple[Operation, ...]
+    closes: bool = False
+    """Whether the disk is closed after the last one."""
+    last_only: bool = False
+    """Only crashes during the last operation are new; those before are another workload's."""
+    log_capacity: int | None = None
+
+    def __str__(self) -> str:
+        log = f", log of {self.log_capacity} bytes" if self.log_capacity else ""
+        steps = [*map(str, self.operations), *(["close"] if self.closes else [])]
+        return f"[{self.base.name}{log}] {'; '.join(steps)}"
+
+
+@contextmanager
+def log_capacity(limit: int | None) -> Iterator[None]:
+    """Make the library use only so many bytes of a log."""
+    before = LogWriter.capacity_limit
+    LogWriter.capacity_limit = limit
+    try:
+        yield
+    finally:
+        LogWriter.capacity_limit = before
+
+
+def record(workload: Workload) -> tuple[RecordingStore, int]:
+    """Do a workload; return the store and the first step at which a crash is worth trying."""
+    store = RecordingStore(workload.base.content)
+    first = 0
+    with log_capacity(workload.log_capacity), fixed_entropy("workload"):
+        driver = Driver(workload.base.subject, store, workload.base.shape)
+        for index, operation in enumerate(workload.operations):
+            if index == len(workload.operations) - 1 and workload.last_only:
+                first = len(store.steps) + 1
+            driver.perform(operation)
+        if workload.closes:
+            driver.close()
+    return store, first
+
+
+def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
+    """Try every crash of a workload. `medium` is that of the base, computed once."""
+    store, first = record(workload)
+    with log_capacity(workload.log_capacity):
+        run.run(
+            medium.copy(), store.steps, History(workload.base.disk), workload=str(workload), first_point=first
+        )
+
+
+def short_workloads(base: CrashBase, length: int, *, log_capacity: int | None = None) -> Iterator[Workload]:
+    """All sequences of a length; one operation is crashed from the beginning, later ones at the last."""
+    for operations in short_sequences(base.shape, base.blocks, length):
+        yield Workload(base, operations, last_only=length > 1, log_capacity=log_capacity)
+
+
+def random_workload(base: CrashBase, seed: int, length: int = 50) -> Workload:
+    """A long sequence; every other one with a log that is soon full."""
+    operations = random_sequence(base.shape, length, seed)
+    return Workload(base, operations, closes=True, log_capacity=SHORT_LOG if seed % 2 else None)
+
+
+def mixed_workloads(bases: Sequence[CrashBase], seed: int = 0) -> Iterator[Workload]:
+    """Every sequence of one operation, then for ever: sequences of two and three, and random ones of 50."""
+    for base in bases:
+        yield from short_workloads(base, 1)
+    rng = random.Random(seed)
+    chosen = {base.name: list(short_sequences(base.shape, base.blocks, 1)) for base in bases}
+    while True:
+        for base in bases:
+            single = chosen[base.name]
+            for length in (2, 3, 3):
+                operations = tuple(rng.choice(single)[0] for _ in range(length))
+                capacity = rng.choice((None, SHORT_LOG))
+                yield Workload(base, operations, last_only=False, log_capacity=capacity)
+            yield random_workload(base, rng.getrandbits(32))
