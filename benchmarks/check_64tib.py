@@ -29,7 +29,7 @@ def bench(work: Path, rounds: int, scale: float) -> None:
     start = time.perf_counter()
     peak = peak_mib(command)
     print(
-        f"\ncheck, full table of {size // MIB} blocks: {time.perf_counter() - start:.2f} s, {peak:.1f} MiB at its peak"
+        f"\nfull table of {size // MIB} blocks: {time.perf_counter() - start:.2f} s, {peak:.1f} MiB at its peak"
     )
 
 

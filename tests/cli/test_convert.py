@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import MIB, Vhdx
+from cli.running import MIB, Argument, Vhdx
 from vhdx import Image
 from vhdx import open as open_disk
 from vhdx.cli.progress import ProgressLine
@@ -80,7 +80,7 @@ def test_stdout_gets_the_raw_disk(image: Path) -> None:
 
 
 def test_reader_of_stdout_that_goes_away_is_no_error(image: Path) -> None:
-    command = [sys.executable, "-m", "vhdx", "convert", image, "-"]
+    command: list[Argument] = [sys.executable, "-m", "vhdx", "convert", image, "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -242,7 +242,7 @@ entry_point()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for processes")
 def test_signal_ends_a_conversion_with_one_line_and_no_file(image: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _SLOW_CONVERT, "convert", image, tmp_path / "new.raw"]
+    command: list[Argument] = [sys.executable, "-c", _SLOW_CONVERT, "convert", image, tmp_path / "new.raw"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cli.running import MIB, Vhdx
+from cli.running import MIB, Argument, Vhdx
 from vhdx.format.guids import guid_text
 from vhdx.testing import ImageBuilder, LocatorPair
 
@@ -242,7 +242,7 @@ def test_nothing_of_the_file_is_changed(vhdx: Vhdx, windows_dirty_sample: Path, 
 def test_one_file_is_opened_and_no_other_looked_at(chain: list[Path], tmp_path: Path) -> None:
     log = tmp_path / "strace.log"
     leaf = chain[0]
-    command = ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=%file", "-o", log]
+    command: list[Argument] = ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=%file", "-o", log]
     run = subprocess.run(
         [*command, sys.executable, "-m", "vhdx", "info", leaf], check=False, capture_output=True
     )

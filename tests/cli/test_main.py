@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Vhdx
+from cli.running import Argument, Vhdx
 from vhdx.cli import main as cli_main
 from vhdx.cli.main import COMMANDS
 
@@ -95,7 +95,7 @@ def test_module_and_console_script_are_the_same_command(vhdx_process: Vhdx) -> N
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, many_extents: Path) -> None:
-    command = [sys.executable, "-m", "vhdx", "map", many_extents]
+    command: list[Argument] = [sys.executable, "-m", "vhdx", "map", many_extents]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cli.running import MIB, Vhdx
+from cli.running import MIB, Argument, Vhdx
 from vhdx.testing import ImageBuilder
 
 Items = list[dict[str, Any]]
@@ -28,7 +28,7 @@ def map_json(vhdx: Vhdx, *arguments: object) -> Items:
 
 
 def qemu_map(path: Path, file_format: str) -> Items:
-    command = ["qemu-img", "map", "--output=json", "-f", file_format, path]
+    command: list[Argument] = ["qemu-img", "map", "--output=json", "-f", file_format, path]
     items: Items = json.loads(subprocess.check_output(command))
     return items
 

@@ -7,9 +7,10 @@ journal slot whose turn it is, then puts the table in place, lazily.
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from vhdx._buffer import Buffer
+from vhdx.blockdev.extent import Extent
 from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing.crash_states import MediaFault
 from vhdx.testing.pages import Content
@@ -55,6 +56,9 @@ class ToyDisk:
             at = DATA_AT + (place - 1) * BLOCK + within
             result += pread_zero_extended(self.store, count, at) if place else bytes(count)
         return result
+
+    def extents(self) -> Iterator[Extent]:
+        yield Extent(0, self.size, zero=False, hole=False, present=True, depth=0, file_offset=None)
 
     def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> None:
         content = bytes(data)
@@ -142,6 +146,8 @@ def _load(store: ByteStore) -> tuple[int, bytearray]:
 
 class ToySubject:
     """The toy store for the crash kit."""
+
+    parents: Sequence[Content] = ()
 
     def __init__(self, count: int = 6, flaw: str = "") -> None:
         self.count = count

@@ -47,7 +47,7 @@ MAX_LISTED: Final = 64
 """Entries of a crowd, all wrong in the same way, that are judged one by one."""
 
 MAX_FREE_RUNS: Final = 1 << 16
-_FREE_STEP: Final = 1 << 17
+_FREE_STEP: Final = 1 << 14
 _MAX_CLAIMED_UNITS: Final = 1 << 19
 _CROWD: Final = 1024
 _UNOWNED_PLAIN: Final = 3

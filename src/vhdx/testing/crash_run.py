@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from vhdx.testing.crash_oracle import Examined, Oracle, Violation
@@ -112,8 +112,12 @@ class CrashRun:
         *,
         workload: str = "",
         first_point: int = 0,
+        only_points: Container[int] | None = None,
     ) -> None:
-        """Try the crashes of one record. `history` is what the disk may hold at its beginning."""
+        """Try the crashes of one record. `history` is what the disk may hold at its beginning.
+
+        The points are those of `CrashEnumerator`.
+        """
         epoch = 0
         roles = self._roles(start if isinstance(start, Content) else start.content, steps)
 
@@ -130,6 +134,7 @@ class CrashRun:
             media_faults=self.subject.media_faults(),
             observer=observe,
             first_point=first_point,
+            only_points=only_points,
             seed=self._random.getrandbits(32),
         )
         judged: set[tuple[int, int]] = set()

@@ -30,6 +30,8 @@ class Workload:
     last_only: bool = False
     """Only crashes during the last operation are new; those before are another workload's."""
     log_capacity: int | None = None
+    point_count: int | None = None
+    """Crashes are tried at so many points, chosen at random; None: at all."""
 
     def __str__(self) -> str:
         log = f", log of {self.log_capacity} bytes" if self.log_capacity else ""
@@ -66,9 +68,19 @@ def record(workload: Workload) -> tuple[RecordingStore, int]:
 def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
     """Try every crash of a workload. `medium` is that of the base, computed once."""
     store, first = record(workload)
+    count = workload.point_count
+    points = range(1, len(store.steps) + 1)
+    chosen = None
+    if count is not None and count < len(points):
+        chosen = frozenset(random.Random(len(points)).sample(points, count))
     with log_capacity(workload.log_capacity):
         run.run(
-            medium.copy(), store.steps, History(workload.base.disk), workload=str(workload), first_point=first
+            medium.copy(),
+            store.steps,
+            History(workload.base.disk),
+            workload=str(workload),
+            first_point=first,
+            only_points=chosen,
         )
 
 
@@ -78,23 +90,25 @@ def short_workloads(base: CrashBase, length: int, *, log_capacity: int | None = 
         yield Workload(base, operations, last_only=length > 1, log_capacity=log_capacity)
 
 
-def random_workload(base: CrashBase, seed: int, length: int = 50) -> Workload:
+def random_workload(
+    base: CrashBase, seed: int, length: int = 50, *, point_count: int | None = None
+) -> Workload:
     """A long sequence; every other one with a log that is soon full."""
     operations = random_sequence(base.shape, length, seed)
-    return Workload(base, operations, closes=True, log_capacity=SHORT_LOG if seed % 2 else None)
+    capacity = SHORT_LOG if seed % 2 else None
+    return Workload(base, operations, closes=True, log_capacity=capacity, point_count=point_count)
 
 
 def mixed_workloads(bases: Sequence[CrashBase], seed: int = 0) -> Iterator[Workload]:
-    """Every sequence of one operation, then for ever: sequences of two and three, and random ones of 50."""
-    for base in bases:
-        yield from short_workloads(base, 1)
+    """For ever: short sequences on every image in turn, each closed at its end, and now and then a long one."""
     rng = random.Random(seed)
-    chosen = {base.name: list(short_sequences(base.shape, base.blocks, 1)) for base in bases}
+    single = {
+        base.name: [operation for (operation,) in short_sequences(base.shape, base.blocks, 1)]
+        for base in bases
+    }
     while True:
         for base in bases:
-            single = chosen[base.name]
-            for length in (2, 3, 3):
-                operations = tuple(rng.choice(single)[0] for _ in range(length))
-                capacity = rng.choice((None, SHORT_LOG))
-                yield Workload(base, operations, last_only=False, log_capacity=capacity)
-            yield random_workload(base, rng.getrandbits(32))
+            for length in (1, 2, 3):
+                operations = tuple(rng.choices(single[base.name], k=length))
+                yield Workload(base, operations, closes=True, log_capacity=rng.choice((None, SHORT_LOG)))
+            yield random_workload(base, rng.getrandbits(32), point_count=24)

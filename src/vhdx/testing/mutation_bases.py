@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final
 from uuid import UUID
 
-from vhdx._units import GIB, MIB
+from vhdx._units import GIB, KIB, MIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.log import LogChange
 from vhdx.storage.base import ByteStore, StoreKind, pread_zero_extended
@@ -15,6 +15,8 @@ from vhdx.storage.memory import MemoryStore
 from vhdx.testing.builder import ImageBuilder
 from vhdx.testing.log_entries import STALE_LOG_GUID, zero_change
 
+SIZE: Final = 3 * MIB + 64 * KIB
+"""Of most disks, in bytes: four blocks, the last one cut off by the disk's end."""
 OPTIONAL_REGION: Final = UUID("0b510b51-0b51-4b51-8b51-0b510b510b51")
 OPTIONAL_ITEM: Final = UUID("17e317e3-17e3-47e3-87e3-17e317e317e3")
 
@@ -58,7 +60,7 @@ def _with_states(image: ImageBuilder) -> ImageBuilder:
 
 
 def _dynamic(sector: int = 512, name: str = "disk") -> ImageBuilder:
-    return _with_states(ImageBuilder(5 * MIB - 4096, MIB, logical_sector_size=sector, name=name))
+    return _with_states(ImageBuilder(SIZE, MIB, logical_sector_size=sector, name=name))
 
 
 def _fixed() -> ImageBuilder:
@@ -95,15 +97,15 @@ def _child(parent: ImageBuilder, size: int, block_size: int, name: str) -> Image
 
 def _chain(sector: int = 512) -> list[ImageBuilder]:
     parent = _dynamic(sector, "parent")
-    child = _child(parent, 5 * MIB - 4096, MIB, "child")
+    child = _child(parent, SIZE, MIB, "child")
     child.set_block(2, PayloadState.UNMAPPED)
     return [child, parent]
 
 
 def _deep_chain() -> list[ImageBuilder]:
     base = _dynamic(name="base")
-    middle = _child(base, 3 * MIB + 512, MIB, "middle")
-    leaf = _child(middle, 4 * MIB, 2 * MIB, "leaf")
+    middle = _child(base, 2 * MIB + 512, MIB, "middle")
+    leaf = _child(middle, 3 * MIB, 2 * MIB, "leaf")
     return [leaf, middle, base]
 
 
@@ -143,7 +145,7 @@ def _dirty_zeroes() -> ImageBuilder:
 def _dirty_growing() -> ImageBuilder:
     image = _dynamic()
     place = image.allocate()
-    image.dirty_log(image.bat_change(4, make_entry(PayloadState.FULLY_PRESENT, place)))
+    image.dirty_log(image.bat_change(2, make_entry(PayloadState.FULLY_PRESENT, place)))
     image.file_length = place
     image.log_entries[0].last_file_offset = place + MIB
     image.log_entries[0].flushed_file_offset = place
@@ -152,7 +154,7 @@ def _dirty_growing() -> ImageBuilder:
 
 def _dirty_chain() -> list[ImageBuilder]:
     parent = _dirty(_dynamic(name="parent"))
-    child = _child(parent, 5 * MIB - 4096, MIB, "child")
+    child = _child(parent, SIZE, MIB, "child")
     offset, bits = child.bitmaps[0]
     changed = bits[:4096].replace(b"\0\0", b"\xa5\x01", 4)
     child.dirty_log(child.change(offset, bytes(changed)), child.bat_change(2, PayloadState.ZERO))

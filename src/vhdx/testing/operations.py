@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import product
 from random import Random
+from typing import Final
 
 from vhdx.testing.history import Action, Mark, Phase
 from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.stamps import FIRST, stamps
 from vhdx.testing.subjects import CrashDevice, CrashSubject
+
+MAX_WHOLE_WRITE: Final = 1 << 20
+"""Larger blocks are not written as a whole: their states would take all the time there is."""
 
 
 class Verb(Enum):
@@ -150,10 +154,14 @@ def block_operations(shape: DiskShape, block: int) -> list[Operation]:
     start = block * shape.block_size
     length = min(shape.block_size, shape.size - start)
     part = min(8 * SECTOR_SIZE, length)
+    if length > MAX_WHOLE_WRITE:
+        whole = Operation(Verb.WRITE, start + length // 2, MAX_WHOLE_WRITE // 8)
+    else:
+        whole = Operation(Verb.WRITE, start, length)
     across = min(16 * SECTOR_SIZE, shape.size - start - length + 8 * SECTOR_SIZE)
     return [
         Operation(Verb.WRITE, start + min(4096, length - part), part),
-        Operation(Verb.WRITE, start, length),
+        whole,
         Operation(Verb.WRITE, start + length - 8 * SECTOR_SIZE, across),
         Operation(Verb.ZERO, start, length),
         Operation(Verb.TRIM, start, length),

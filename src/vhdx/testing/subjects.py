@@ -8,6 +8,7 @@ from unittest import mock
 
 import vhdx
 from vhdx._buffer import Buffer
+from vhdx.blockdev.extent import Extent
 from vhdx.format.constants import HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
 from vhdx.image import Image
 from vhdx.ops.check import check_image
@@ -34,6 +35,10 @@ class CrashDevice(Protocol):
 
     def pread(self, length: int, offset: int) -> bytes:
         """Read."""
+        ...
+
+    def extents(self) -> Iterator[Extent]:
+        """Tell what the disk holds."""
         ...
 
     def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> None:
@@ -68,6 +73,11 @@ class ReplayEffect(NamedTuple):
 
 class CrashSubject(Protocol):
     """A writer under test, and what it keeps in a file."""
+
+    @property
+    def parents(self) -> Sequence[Content]:
+        """Files below the one that is written, nearest first."""
+        ...
 
     def open(self, store: ByteStore, sync: object = None) -> CrashDevice:
         """Open a file for writing; `sync` makes locks (engine.sync.Sync), None: those of threading."""
