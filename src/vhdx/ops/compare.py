@@ -10,7 +10,7 @@ from typing import Final
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.ops.source_walk import DeviceReader, Piece, Unit, count_data, data_units, open_pieces
+from vhdx.ops.source_walk import DeviceReader, HoleMap, Piece, Unit, count_data, data_units, open_pieces
 from vhdx.ops.workers import Stopped, Turns, Workers
 from vhdx.ops.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.storage.base import ByteStore
@@ -52,6 +52,7 @@ class _Comparison:
         self.difference: Difference | None = None
         self.done = 0
         self._devices = (a, b)
+        self._holes = HoleMap()
         self._size = max(a.size, b.size)
         self._lock = threading.Lock()
 
@@ -70,7 +71,7 @@ class _Comparison:
 
     def make_work(self, workers: Workers[Unit]) -> Callable[[int, Unit], None]:
         """Make what one thread does with its units."""
-        comparer = _Comparer(self._devices, workers)
+        comparer = _Comparer(self._devices, self._holes, workers)
 
         def work(_: int, unit: Unit) -> None:
             offset = comparer.first_difference(unit)
@@ -85,8 +86,11 @@ class _Comparison:
 class _Comparer:
     """Compares units, one after the other, with two buffers: each worker has its own."""
 
-    def __init__(self, devices: tuple[BlockDevice, BlockDevice], workers: Workers[Unit]) -> None:
+    def __init__(
+        self, devices: tuple[BlockDevice, BlockDevice], holes: HoleMap, workers: Workers[Unit]
+    ) -> None:
         self._devices = devices
+        self._holes = holes
         self._workers = workers
         self._buffers = (bytearray(BUFFER_SIZE), bytearray(BUFFER_SIZE))
         self._done = 0
@@ -99,7 +103,10 @@ class _Comparer:
     def first_difference(self, unit: Unit) -> int | None:
         """Virtual offset of the first difference in a unit, None if there is none."""
         a, b = self._devices
-        with open_pieces(a, _clipped(unit, a)) as in_a, open_pieces(b, _clipped(unit, b)) as in_b:
+        with (
+            open_pieces(a, _clipped(unit, a), self._holes) as in_a,
+            open_pieces(b, _clipped(unit, b), self._holes) as in_b,
+        ):
             for left, right in _side_by_side(in_a, in_b, unit):
                 if self._workers.is_stopping:
                     raise Stopped

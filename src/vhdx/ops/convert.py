@@ -13,7 +13,7 @@ from vhdx.format.metadata import DiskParameters
 from vhdx.ops.copying import Copier, Target
 from vhdx.ops.destination import Destination, StorePath, open_destination, refuse_same_file
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.ops.source_walk import Unit, all_units, count_data, data_units, stores_of
+from vhdx.ops.source_walk import HoleMap, Unit, all_units, count_data, data_units, stores_of
 from vhdx.ops.workers import Turns, Workers
 from vhdx.storage.base import ByteStore
 
@@ -197,9 +197,10 @@ def _copy(
     find_units = all_units if target.writes_all else data_units
     workers: Workers[Unit] = Workers(find_units(source, unit_size), threads, Turns())
     copiers: list[Copier] = []
+    holes = HoleMap()
 
     def make_work() -> Callable[[int, Unit], None]:
-        copier = Copier(source, target, workers, leave_out_zeroes=sparse)
+        copier = Copier(source, holes, target, workers, leave_out_zeroes=sparse)
         copiers.append(copier)
         return copier.copy
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from vhdx._units import KIB, MIB, align_down
 from vhdx.blockdev.device import BlockDevice
-from vhdx.ops.source_walk import DeviceReader, Piece, Unit, open_pieces
+from vhdx.ops.source_walk import DeviceReader, HoleMap, Piece, Unit, open_pieces
 from vhdx.ops.workers import Stopped, Turns, Workers
 from vhdx.ops.zero_runs import BUFFER_SIZE, data_runs
 from vhdx.storage.base import ByteStore
@@ -90,10 +90,17 @@ class Copier:
     """Copies units, one after the other, with one buffer: each worker has its own."""
 
     def __init__(
-        self, source: BlockDevice, target: Target, workers: Workers[Unit], *, leave_out_zeroes: bool
+        self,
+        source: BlockDevice,
+        holes: HoleMap,
+        target: Target,
+        workers: Workers[Unit],
+        *,
+        leave_out_zeroes: bool,
     ) -> None:
         self.done = 0
         self._source = source
+        self._holes = holes
         self._target = target
         self._workers = workers
         self._leave_out_zeroes = leave_out_zeroes and target.is_blank
@@ -109,7 +116,7 @@ class Copier:
         turns = self._workers.turns
         slot = _Slot(self._target, turns, number, unit)
         try:
-            with open_pieces(self._source, unit) as pieces:
+            with open_pieces(self._source, unit, self._holes) as pieces:
                 for piece in pieces:
                     if piece.store is not None:
                         self._copy_piece(piece, piece.store, slot)

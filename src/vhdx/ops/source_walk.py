@@ -8,7 +8,7 @@ from vhdx._buffer import Buffer
 from vhdx._units import KIB, align_down
 from vhdx.blockdev.device import ZERO, Ability, BlockDevice, Range
 from vhdx.errors import ParentNotFoundError
-from vhdx.storage.base import ByteStore, StoreKind
+from vhdx.storage.base import ByteStore, StoreExtent, StoreKind
 
 _SMALL: Final = 64 * KIB
 """Below this length in bytes, asking the file system for holes costs more than reading."""
@@ -93,14 +93,41 @@ def all_units(source: BlockDevice, unit_size: int) -> Iterator[Unit]:
         yield Unit(start, min(unit_size, source.size - start))
 
 
+class HoleMap:
+    """Where the holes of files are, remembered from one question to the next.
+
+    Asking a file system for the end of a run of data can cost it a walk over all of that run. So the answer
+    is taken for the whole run, not for the piece that it was asked for. To be shared by all workers: what
+    they may overwrite are answers that are right too, as long as nobody changes the files.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[ByteStore, StoreExtent] = {}
+
+    def extents(self, store: ByteStore, file_offset: int, length: int) -> Iterator[StoreExtent]:
+        """As `ByteStore.extents`. Raises: OSError."""
+        if store.fileno() is None:
+            yield from store.extents(file_offset, length)
+            return
+        end = file_offset + length
+        while file_offset < end:
+            known = self._last.get(store)
+            if known is None or not 0 <= file_offset - known.file_offset < known.length:
+                reach = max(end, store.size()) - file_offset
+                known = self._last[store] = next(store.extents(file_offset, reach))
+            stop = min(end, known.file_offset + known.length)
+            yield StoreExtent(file_offset, stop - file_offset, known.kind)
+            file_offset = stop
+
+
 @contextmanager
-def open_pieces(source: BlockDevice, unit: Unit) -> Iterator[Iterator[Piece]]:
+def open_pieces(source: BlockDevice, unit: Unit, holes: HoleMap) -> Iterator[Iterator[Piece]]:
     """Split a unit into pieces, whose places stay valid until the context ends."""
     if source.limits.ranges is Ability.NONE:
         yield _pieces_of_extents(source, unit)
     else:
         with source.ranges(unit.offset, unit.length) as ranges:
-            yield _pieces_of_ranges(ranges, unit.offset)
+            yield _pieces_of_ranges(ranges, unit.offset, holes)
 
 
 def _pieces_of_extents(source: BlockDevice, unit: Unit) -> Iterator[Piece]:
@@ -110,14 +137,14 @@ def _pieces_of_extents(source: BlockDevice, unit: Unit) -> Iterator[Piece]:
         yield Piece(extent.offset, extent.length, store, extent.offset, is_plain=False)
 
 
-def _pieces_of_ranges(ranges: Iterator[Range], offset: int) -> Iterator[Piece]:
+def _pieces_of_ranges(ranges: Iterator[Range], offset: int, holes: HoleMap) -> Iterator[Piece]:
     for store, file_offset, length in ranges:
         if store is ZERO:
             yield Piece(offset, length, None, 0, is_plain=False)
         elif length < _SMALL:
             yield Piece(offset, length, store, file_offset, is_plain=False)
         else:
-            for start, count, kind in store.extents(file_offset, length):
+            for start, count, kind in holes.extents(store, file_offset, length):
                 place = None if kind is StoreKind.HOLE else store
                 is_plain = kind is StoreKind.DATA
                 yield Piece(offset + start - file_offset, count, place, start, is_plain)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
-from vhdx.testing.pages import SECTOR_SIZE
+from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
 from vhdx.testing.stamps import describe_sector
 
 _STRIDE: Final = 16 * SECTOR_SIZE
@@ -90,10 +90,14 @@ class History:
         self._windows: set[int] | None = None
 
     def touched_windows(self, length: int) -> Iterable[int]:
-        """Offsets of the stretches of the disk, of some length, that an action has touched."""
+        """Offsets of the stretches of the disk, of some length, in which an action put more than zeroes."""
         if self._windows is None:
             per_window = length // SECTOR_SIZE
-            self._windows = {sector // per_window * length for sector in self._values}
+            self._windows = {
+                sector // per_window * length
+                for sector, values in self._values.items()
+                if any(value.data is not ZERO_SECTOR and value.data != ZERO_SECTOR for value in values)
+            }
         return self._windows
 
     def observe(self, label: object) -> bool:
