@@ -9,13 +9,14 @@ from vhdx._units import GIB, MIB
 from vhdx.blockdev.device import Range
 from vhdx.blockdev.extent import Extent
 from vhdx.engine import log_replay, opening, read_plan
-from vhdx.engine.page_cache import PageCache
+from vhdx.engine.bat_table import BatTable
 from vhdx.format.bat import CONTENT, Content, PayloadState
 from vhdx.format.guids import METADATA_REGION
 from vhdx.image import Image
 from vhdx.layers import LayeredDevice
 from vhdx.ops import check
 from vhdx.storage.base import ByteStore, pread
+from vhdx.storage.overlay import OverlayStore
 from vhdx.testing import ImageBuilder
 from vhdx.testing.invariants import InvariantError, examine
 from vhdx.testing.mutation_bases import base_image
@@ -104,14 +105,15 @@ def test_allocation_as_large_as_a_field_says_is_noticed(monkeypatch: pytest.Monk
 
 
 def test_cache_that_keeps_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = PageCache.page
+    def broken(self: BatTable, block: int) -> int:
+        place = self.region.file_offset + self.geometry.entry_of_block(block) * 8
+        return int.from_bytes(pread(self.store, 4096, place // 4096 * 4096)[place % 4096 :][:8], "little")
 
-    def broken(self: PageCache, number: int) -> bytes:
-        self._pages.clear()
-        return plain(self, number)
-
-    monkeypatch.setattr(PageCache, "page", broken)
-    assert_base_noticed("chain", "reads, at most|bytes read, at most")
+    monkeypatch.setattr(BatTable, "payload_entry", broken)
+    image = ImageBuilder(8192 * MIB)
+    for block in range(0, 6000, 2):
+        image.set_block(block, PayloadState.ZERO)
+    assert_noticed((image.build_store(),), "extents: .* reads, at most|extents: .* bytes read, at most")
 
 
 def test_checksum_over_what_is_plainly_no_entry_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,14 +192,11 @@ def test_ranges_that_pass_by_the_replay_are_noticed(monkeypatch: pytest.MonkeyPa
 
     def broken(self: LayeredDevice, offset: int, length: int) -> Iterator[Range]:
         for piece in plain(self, offset, length):
-            yield piece._replace(store=stores[0]) if isinstance(piece.store, ByteStoreTypes) else piece
+            yield piece._replace(store=stores[0]) if isinstance(piece.store, OverlayStore) else piece
 
     plain = LayeredDevice._ranges
     monkeypatch.setattr(LayeredDevice, "_ranges", broken)
     assert_noticed(stores, "ranges of .* hold something else")
-
-
-ByteStoreTypes = log_replay.OverlayStore
 
 
 def test_log_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ Only the chosen verb's module is imported, and that only what it needs: the star
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return EXIT_INTERRUPTED
+    except Terminated as stop:
+        complain("terminated")
+        return 128 + int(stop.args[0])
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
     except (VhdxError, UsageError) as error:
@@ -71,6 +75,7 @@ def entry_point() -> NoReturn:
         reconfigure: Any = getattr(stream, "reconfigure", None)  # a stream is None where it was closed
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminate)
     code = main()
     try:
         flush_output()
@@ -78,6 +83,15 @@ def entry_point() -> NoReturn:
         # Reported already, or a reader that has gone. The interpreter would try again and complain itself.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def _terminate(signal_number: int, _: object) -> NoReturn:
+    """Leave as after an error, so that no half-written file stays behind."""
+    raise Terminated(signal_number)
+
+
+class Terminated(BaseException):
+    """The process was asked to end."""
 
 
 def _parser(arguments: list[str]) -> Parser:

@@ -15,9 +15,11 @@ from vhdx.cli.options import (
     add_json,
     add_opening,
     add_parents,
+    add_progress,
     refuse_geometry_of_raw,
 )
 from vhdx.cli.output import print_fields, print_json, size_text
+from vhdx.cli.progress import ProgressLine
 from vhdx.cli.sources import open_source
 from vhdx.ops.measure import measure
 
@@ -36,6 +38,7 @@ def add_options(parser: Parser) -> None:
         "-O", dest="target_format", choices=FORMATS, default="vhdx", help="format to make (default: vhdx)"
     )
     add_geometry(parser)
+    add_progress(parser)
     add_parents(parser)
     add_opening(parser)
 
@@ -44,13 +47,17 @@ def run(options: argparse.Namespace) -> int:
     """Print the two figures."""
     if options.target_format == "raw":
         refuse_geometry_of_raw(options)
-    with open_source(options.image, options, options.format) as disk:
+    with (
+        ProgressLine(always=options.progress) as progress,
+        open_source(options.image, options, options.format) as disk,
+    ):
         measurement = measure(
             disk,
             format=options.target_format,
             kind="fixed" if options.fixed else "dynamic",
             block_size=options.block_size,
             logical_sector_size=options.sector_size,
+            progress=progress,
         )
     if options.json:
         print_json(measurement.as_json())

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 RAW_SUFFIXES: Final = (".raw", ".img", ".dd")
 
-_NOTHING_KNOWN: Final = ("no known disk image", "an empty file")
-"""What `describe` says of content that is of no known format, and gives no advice for."""
-
 
 def open_source(
     path: str,
@@ -72,9 +69,8 @@ def warn_of_findings(name: str, findings: Iterable[Finding]) -> None:
 def _refuse_unless_raw(store: FileStore) -> None:
     """Raises: UsageError if nothing says that a file which is no VHDX is a raw disk."""
     looks = describe(store)
-    is_of_known_format = "-f raw" not in looks and looks not in _NOTHING_KNOWN
     is_named_raw = store.is_block_device or PurePath(store.name).suffix.lower() in RAW_SUFFIXES
-    if is_named_raw and not is_of_known_format:
+    if is_named_raw and not looks.is_known:
         return
-    advice = "" if "-f raw" in looks else "; if it is a raw disk all the same, say so with -f raw"
-    raise UsageError(f"{store.name}: not a VHDX but {looks}{advice}")
+    doubt = " all the same" if looks.is_known else ""
+    raise UsageError(f"{store.name}: not a VHDX but {looks}; if it is a raw disk{doubt}, say so with -f raw")

@@ -1,11 +1,24 @@
 """What a file that is not a VHDX is instead, told well enough for an error message and for `-f`."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from vhdx.storage.base import ByteStore, pread
 
 VHDX_SIGNATURE: Final = b"vhdxfile"
 PROBE_SIZE: Final = 512
+
+
+class OtherFormat(NamedTuple):
+    """What a file is that is no VHDX."""
+
+    description: str
+    advice: str = ""
+    is_known: bool = True
+    """Whether it is certainly of some format; what is not may be a raw disk."""
+
+    def __str__(self) -> str:
+        return f"{self.description}; {self.advice}" if self.advice else self.description
+
 
 _VHD_COOKIE: Final = b"conectix"
 _SIGNATURES: Final = (
@@ -30,25 +43,26 @@ def probe_bytes(content: bytes) -> int:
     return 100 if content[: len(VHDX_SIGNATURE)] == VHDX_SIGNATURE else 0
 
 
-def describe(store: ByteStore) -> str:
+def describe(store: ByteStore) -> OtherFormat:
     """Say what a file that is not a VHDX looks like.
 
     Raises: OSError.
     """
     size = store.size()
     if size == 0:
-        return "an empty file"
+        return OtherFormat("an empty file", is_known=False)
     start = pread(store, PROBE_SIZE, 0)
     for offset, signature, description in _SIGNATURES:
         if start.startswith(signature, offset):
-            return description
+            text, _, advice = description.partition("; ")
+            return OtherFormat(text, advice)
     if _is_vhd(store, size):
-        return "a VHD (version 1) image"
+        return OtherFormat("a VHD (version 1) image")
     if start[510:512] == b"\x55\xaa":
-        return "a raw disk, it seems (boot signature at byte 510); use -f raw"
+        return OtherFormat("a raw disk, it seems (boot signature at byte 510)", is_known=False)
     if not any(start):
-        return "a raw disk, perhaps (it begins with zeroes); use -f raw if it is one"
-    return "no known disk image"
+        return OtherFormat("a raw disk, perhaps (it begins with zeroes)", is_known=False)
+    return OtherFormat("no known disk image", is_known=False)
 
 
 def _is_vhd(store: ByteStore, size: int) -> bool:

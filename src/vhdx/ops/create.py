@@ -96,8 +96,8 @@ def identity_of(parent: Image) -> UUID:
     """
     if parent.is_dirty:
         raise LogReplayRequiredError(
-            f"{parent.name}: was not closed properly, so it cannot become a parent; open it for writing once"
-            " (vhdx check --repair) to apply its log"
+            f"{parent.name}: was not closed properly, so it cannot become a parent; convert it, or"
+            " open it for writing and write to it, to apply its log"
         )
     guid = parent.header.data_write_guid
     if guid == ZERO_GUID:

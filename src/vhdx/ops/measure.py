@@ -8,6 +8,7 @@ from vhdx.create import ImageLayout
 from vhdx.errors import RequestError
 from vhdx.format.geometry import Geometry
 from vhdx.ops.convert import image_parameters
+from vhdx.ops.progress import Progress, no_progress
 from vhdx.ops.source_walk import count_data, data_units
 
 
@@ -32,6 +33,7 @@ def measure(
     kind: Literal["dynamic", "fixed"] = "dynamic",
     block_size: int | None = None,
     logical_sector_size: int | None = None,
+    progress: Progress = no_progress,
 ) -> Measurement:
     """Tell the size of the file that `convert` would make; looks at metadata only.
 
@@ -45,7 +47,7 @@ def measure(
         raise RequestError(f"format {format!r} is not known: choose raw or vhdx")
     device = None if isinstance(source, int) else source
     size = source if isinstance(source, int) else source.size
-    data = count_data(device) if device else 0
+    data = count_data(device, progress) if device else 0
     if format == "raw":
         if size < 0:
             raise RequestError(f"a disk of {size} bytes is not possible")

@@ -8,8 +8,10 @@ from vhdx._buffer import Buffer
 from vhdx._units import KIB, align_down
 from vhdx.blockdev.device import ZERO, Ability, BlockDevice, Range
 from vhdx.errors import ParentNotFoundError
+from vhdx.ops.progress import Progress, no_progress
 from vhdx.storage.base import ByteStore, StoreExtent, StoreKind
 
+_EXTENTS_PER_TICK: Final = 1024
 _SMALL: Final = 64 * KIB
 """Below this length in bytes, asking the file system for holes costs more than reading."""
 
@@ -55,13 +57,16 @@ def stores_of(device: BlockDevice) -> list[ByteStore]:
     return [store for store in stores if store is not None]
 
 
-def count_data(source: BlockDevice) -> int:
+def count_data(source: BlockDevice, progress: Progress = no_progress) -> int:
     """Bytes of the disk that have content of their own; looks at metadata only.
 
-    Raises: ParentNotFoundError if a part lies in a parent that is not there; FormatError, OSError.
+    `progress` is told the bytes of the disk that have been looked at, and its size. Raises:
+    ParentNotFoundError if a part lies in a parent that is not there; FormatError, OSError.
     """
     total = 0
-    for extent in source.extents():
+    for number, extent in enumerate(source.extents()):
+        if number % _EXTENTS_PER_TICK == 0:
+            progress(extent.offset, source.size)
         if extent.unreadable:
             raise ParentNotFoundError(
                 f"{extent.length} bytes at virtual offset {extent.offset} lie in a parent that is not open;"

@@ -116,6 +116,9 @@ class NewFile:
                 return os.open(temporary, flags, 0o666)
             except FileExistsError:
                 self.temporary_path = ""
+            except OSError as error:
+                self.temporary_path = ""
+                raise OSError(error.errno, error.strerror, self.path) from None
         raise FileExistsError(errno.EEXIST, "no free name for a temporary file", self.path)
 
     def _commit(self) -> None:

@@ -43,9 +43,7 @@ def make_base(image: ImageBuilder, blocks: tuple[int, ...], *parents: ImageBuild
         for extent in reader.extents():
             if not extent.zero:
                 disk.write(reader.pread(extent.length, extent.offset), extent.offset)
-    shape = DiskShape(
-        image.geometry.virtual_size, image.geometry.block_size, is_fixed=image.kind == "fixed"
-    )
+    shape = DiskShape(image.geometry.virtual_size, image.geometry.block_size, is_fixed=image.kind == "fixed")
     return CrashBase(image.name, content, disk, shape, subject, blocks)
 
 

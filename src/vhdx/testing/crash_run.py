@@ -148,9 +148,7 @@ class CrashRun:
             if self.is_done:
                 return
 
-    def _judge(
-        self, state: CrashState, history: History, role: str, medium: Medium
-    ) -> Violation | None:
+    def _judge(self, state: CrashState, history: History, role: str, medium: Medium) -> Violation | None:
         tally = self.tally
         content = state.content()
         is_new = state.digest not in tally.seen

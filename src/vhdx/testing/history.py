@@ -142,7 +142,11 @@ class History:
             if len(values) == 1:
                 continue
             limit = max(
-                (self._begun[value.action.number] for value in values if value.action and is_durable(value.action)),
+                (
+                    self._begun[value.action.number]
+                    for value in values
+                    if value.action and is_durable(value.action)
+                ),
                 default=0,
             )
             kept = [value for value in values if self._end_of(value) >= limit]

@@ -128,7 +128,9 @@ class Examination:
     def _agree(self, tolerated: bool, findings: list[Finding] | None) -> None:
         """Check and open must not contradict each other."""
         if findings is None or not tolerated:
-            refused = findings is None or any(RULES[finding.code].on_open is not OnOpen.TOLERATE for finding in findings)
+            refused = findings is None or any(
+                RULES[finding.code].on_open is not OnOpen.TOLERATE for finding in findings
+            )
             if not refused:
                 raise InvariantError("open refuses what check finds nothing wrong with")
             if findings is None and tolerated:
@@ -230,12 +232,17 @@ class Examination:
             if extent.zero and part.count(0) != len(part):
                 raise InvariantError(f"{extent} is said to be zero and is not")
             if extent.file_offset is not None:
-                stored = pread_zero_extended(disk.images[extent.depth].store, extent.length, extent.file_offset)
+                stored = pread_zero_extended(
+                    disk.images[extent.depth].store, extent.length, extent.file_offset
+                )
                 if stored != part:
                     raise InvariantError(f"{extent} does not lie where it is said to")
 
     def _compare_ranges(self, disk: Disk, offset: int, data: bytes) -> None:
-        with self._step("ranges", self._limits(disk, len(data))[0]) as step, disk.ranges(offset, len(data)) as ranges:
+        with (
+            self._step("ranges", self._limits(disk, len(data))[0]) as step,
+            disk.ranges(offset, len(data)) as ranges,
+        ):
             step.result = list(ranges)
         if step.error is not None:
             raise InvariantError(f"what can be read has no ranges: {step.error}")
@@ -308,7 +315,9 @@ def examine(
     finally:
         tracemalloc.stop()
     # A replay can claim a file of 256 TiB, whose map takes 32 MiB; counting its bits takes as much again.
-    allowed = MEMORY_LIMIT + 64 * MIB * ("log-dirty" in outcome.codes) + examination.facts[depth].size // MIB // 4
+    allowed = (
+        MEMORY_LIMIT + 64 * MIB * ("log-dirty" in outcome.codes) + examination.facts[depth].size // MIB // 4
+    )
     if peak > allowed:
         raise InvariantError(f"{peak} bytes of memory, at most {allowed} allowed")
     return outcome

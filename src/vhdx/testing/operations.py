@@ -9,6 +9,7 @@ from typing import Final
 
 from vhdx.testing.history import Action, Mark, Phase
 from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
+from vhdx.testing.read_check import ReadMark
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.stamps import FIRST, stamps
 from vhdx.testing.subjects import CrashDevice, CrashSubject
@@ -88,7 +89,10 @@ class Driver:
         """Do an operation; a read returns what it read. Raises: what the device does."""
         device, offset, length = self.device, operation.offset, operation.length
         if operation.verb is Verb.READ:
-            return device.pread(length, offset)
+            begun = len(self.store.steps)
+            found = device.pread(length, offset)
+            self.store.mark(ReadMark(begun, offset, found))
+            return found
         number = self._next
         self._next += 1
         action, data = self._action(number, operation)

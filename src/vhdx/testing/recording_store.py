@@ -184,9 +184,7 @@ class RecordingStore:
         """Set the length. Raises: what a fault holds."""
         self._change(Call.TRUNCATE, ChangeKind.TRUNCATE, 0, size)
 
-    def _change(
-        self, call: Call, kind: ChangeKind, file_offset: int, length: int, data: bytes = b""
-    ) -> None:
+    def _change(self, call: Call, kind: ChangeKind, file_offset: int, length: int, data: bytes = b"") -> None:
         self.checkpoint(call.value)
         error: BaseException | None = None
         if self.fault is not None and self.fault.due(call):

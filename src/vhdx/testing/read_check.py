@@ -1,0 +1,68 @@
+"""Were the reads right that ran beside writes? From the marks of one record."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from vhdx.testing.history import Action, Mark, Phase, Readable
+from vhdx.testing.pages import SECTOR_SIZE
+from vhdx.testing.recording_store import Step
+from vhdx.testing.stamps import describe_sector
+
+
+class ReadMark(NamedTuple):
+    """The mark at the end of a read: what it returned."""
+
+    begun: int
+    """Steps of the record when it began."""
+    offset: int
+    data: bytes
+
+
+class _Span(NamedTuple):
+    action: Action | None
+    begun: int
+    ended: int
+
+
+def wrong_reads(initial: Readable, steps: Sequence[Step]) -> Iterator[str]:
+    """Name every sector that a read returned and that the disk did not hold at any moment of the read.
+
+    A sector may hold what any action left that had begun before the read ended, unless another one that
+    began after it had ended was over before the read began.
+    """
+    begun: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    actions: list[Action] = []
+    for point, step in enumerate(steps):
+        if isinstance(step.label, Mark):
+            number = step.label.action.number
+            if step.label.phase is Phase.BEGUN:
+                begun[number] = point
+                actions.append(step.label.action)
+            elif step.label.phase is Phase.ENDED:
+                ended[number] = point
+    spans = [_Span(action, begun[action.number], ended.get(action.number, len(steps))) for action in actions]
+    for point, step in enumerate(steps):
+        if isinstance(step.label, ReadMark):
+            yield from _judge(step.label, point, spans, initial)
+
+
+def _judge(read: ReadMark, point: int, spans: Sequence[_Span], initial: Readable) -> Iterator[str]:
+    for at in range(0, len(read.data), SECTOR_SIZE):
+        sector = (read.offset + at) // SECTOR_SIZE
+        found = read.data[at : at + SECTOR_SIZE]
+        touching = [_Span(None, -1, -1)]
+        touching += [
+            span for span in spans if span.action and sector in span.action.sectors and span.begun < point
+        ]
+        settled = max((span.begun for span in touching if span.ended < read.begun), default=-1)
+        allowed = [span for span in touching if span.ended >= settled]
+        values = [
+            initial.read(SECTOR_SIZE, sector * SECTOR_SIZE)
+            if span.action is None
+            else span.action.sectors[sector]
+            for span in allowed
+        ]
+        if found not in values:
+            names = ", or ".join(describe_sector(value, sector) for value in values)
+            yield f"a read of sector {sector} returned {describe_sector(found, sector)}; allowed: {names}"

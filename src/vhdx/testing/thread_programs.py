@@ -1,0 +1,132 @@
+"""Programs of two and three threads on one disk, and how to try schedules and crashes of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from vhdx._units import MIB
+from vhdx.testing.crash_bases import CrashBase, child, child_without_bitmap, dynamic
+from vhdx.testing.crash_run import CrashFinding, CrashRun
+from vhdx.testing.crash_oracle import Violation
+from vhdx.testing.crash_states import durable_content
+from vhdx.testing.history import History
+from vhdx.testing.medium import Medium
+from vhdx.testing.operations import Driver, Operation, Verb
+from vhdx.testing.read_check import wrong_reads
+from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.scheduler import Scheduler
+from vhdx.testing.subjects import fixed_entropy
+
+_READ = partial(Operation, Verb.READ)
+_WRITE = partial(Operation, Verb.WRITE)
+_FUA = partial(Operation, Verb.FUA)
+_ZERO = partial(Operation, Verb.ZERO)
+_TRIM = partial(Operation, Verb.TRIM)
+_FLUSH = Operation(Verb.FLUSH)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadProgram:
+    """What each of several threads does, after what was done before them."""
+
+    name: str
+    base: CrashBase
+    threads: tuple[tuple[Operation, ...], ...]
+    before: tuple[Operation, ...] = ()
+
+
+def all_programs() -> Iterator[ThreadProgram]:
+    """Everything that may go wrong between two threads, or three."""
+    plain, diff, bare = dynamic(), child(), child_without_bitmap()
+    yield ThreadProgram(
+        "two writes into one new block", plain, ((_WRITE(MIB, 4096),), (_WRITE(MIB + 8192, 4096), _FLUSH))
+    )
+    yield ThreadProgram(
+        "write beside flush", plain, ((_WRITE(MIB, 1024), _WRITE(2 * MIB, 512)), (_FLUSH, _FLUSH))
+    )
+    yield ThreadProgram("two flushes", plain, ((_WRITE(MIB, 512), _FLUSH), (_WRITE(2 * MIB, 512), _FLUSH)))
+    yield ThreadProgram("write beside trim", plain, ((_WRITE(0, 1024), _FLUSH), (_TRIM(0, MIB), _FLUSH)))
+    yield ThreadProgram("zero beside trim", plain, ((_ZERO(0, MIB), _FLUSH), (_TRIM(0, MIB), _FLUSH)))
+    yield ThreadProgram(
+        "read, trim, reuse",
+        plain,
+        ((_READ(0, 8192), _READ(0, 8192)), (_TRIM(0, MIB), _FLUSH), (_FLUSH, _WRITE(2 * MIB, 8192), _FLUSH)),
+        before=(_WRITE(MIB, 512),),
+    )
+    yield ThreadProgram(
+        "write, trim, reuse",
+        plain,
+        ((_WRITE(0, 8192),), (_TRIM(0, MIB), _FLUSH), (_FLUSH, _WRITE(2 * MIB, 1024), _FLUSH)),
+        before=(_WRITE(MIB, 512),),
+    )
+    yield ThreadProgram(
+        "two bits of one bitmap",
+        diff,
+        ((_WRITE(3 * MIB + 4096, 512),), (_WRITE(3 * MIB + 4608, 512), _FLUSH)),
+    )
+    yield ThreadProgram(
+        "two blocks, no bitmap yet", bare, ((_WRITE(0, 512), _FLUSH), (_WRITE(MIB, 512), _FLUSH))
+    )
+    yield ThreadProgram(
+        "partial and whole write", diff, ((_WRITE(MIB + 512, 512), _FLUSH), (_WRITE(MIB, MIB), _FLUSH))
+    )
+    yield ThreadProgram(
+        "read beside a first write",
+        diff,
+        ((_READ(MIB, 8192), _READ(MIB, 8192)), (_WRITE(MIB + 1024, 1024), _FLUSH)),
+    )
+    yield ThreadProgram(
+        "force unit access beside writes",
+        plain,
+        ((_FUA(MIB, 512), _FUA(MIB, 512)), (_WRITE(2 * MIB, 512), _TRIM(2 * MIB, MIB), _FLUSH)),
+    )
+    yield ThreadProgram(
+        "replay beside everything",
+        dirty(plain),
+        ((_WRITE(MIB + 512, 512), _FLUSH), (_READ(0, 8192), _READ(MIB, 8192)), (_TRIM(0, MIB), _FLUSH)),
+    )
+    yield ThreadProgram(
+        "replay in a child",
+        dirty(diff),
+        ((_WRITE(MIB + 1024, 512), _FLUSH), (_READ(MIB, 4096),), (_WRITE(3 * MIB + 512, 512), _FLUSH)),
+    )
+
+
+def dirty(base: CrashBase) -> CrashBase:
+    """The image after a crash that left its log full of changes."""
+    store = RecordingStore(base.content)
+    with fixed_entropy("dirty"):
+        driver = Driver(base.subject, store, base.shape)
+        for operation in (_WRITE(MIB, 4096), _FLUSH, _WRITE(2 * MIB, 1024), _FLUSH):
+            driver.perform(operation)
+    content = durable_content(store.start, store.steps)
+    disk = base.disk.copy()
+    with fixed_entropy("dirty"):
+        device = base.subject.open(RecordingStore(content))
+        disk.write(device.pread(3 * MIB, 0), 0)
+    return CrashBase(f"{base.name}, dirty", content, disk, base.shape, base.subject, base.blocks)
+
+
+def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
+    """Run a program under a schedule; return the record. Raises: what an operation does; DeadlockError."""
+    store = RecordingStore(program.base.content, checkpoint=scheduler.checkpoint)
+    with fixed_entropy("threads"):
+        driver = Driver(program.base.subject, store, program.base.shape, sync=scheduler)
+        for operation in program.before:
+            driver.perform(operation)
+        scheduler.run(*(partial(_perform, driver, operations) for operations in program.threads))
+        driver.close()
+    return store
+
+
+def _perform(driver: Driver, operations: tuple[Operation, ...]) -> None:
+    for operation in operations:
+        driver.perform(operation)
+
+
+def judge_threads(run: CrashRun, program: ThreadProgram, store: RecordingStore, medium: Medium) -> None:
+    """Judge the reads of one record, and try its crashes."""
+    for wrong in wrong_reads(program.base.disk, store.steps):
+        run.tally.findings.append(CrashFinding(Violation("wrong read", wrong), program.name, "no crash"))
+    if not run.is_done:
+        run.run(medium.copy(), store.steps, History(program.base.disk), workload=program.name)
