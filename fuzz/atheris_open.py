@@ -8,7 +8,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["vhdx.engine", "vhdx.format", "vhdx.image", "vhdx.layers", "vhdx.ops"]):
+with atheris.instrument_imports(
+    include=["vhdx.engine", "vhdx.format", "vhdx.image", "vhdx.layers", "vhdx.ops"]
+):
     import vhdx.ops.check
     import vhdx.ops.info  # noqa: F401 - imported here to be instrumented
 

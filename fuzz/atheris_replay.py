@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the log entries of dirty images: python fuzz/atheris_replay.py [libFuzzer options] [corpus].
+"""Coverage-guided fuzzing of log entries: python fuzz/atheris_replay.py [libFuzzer options] [corpus].
 
 Needs atheris (pip install atheris), which is no dependency of the project. `-len_control=0 -max_len=4096` lets
 it start with inputs that change many fields at once.
@@ -8,7 +8,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["vhdx.engine", "vhdx.format", "vhdx.image", "vhdx.layers", "vhdx.ops"]):
+with atheris.instrument_imports(
+    include=["vhdx.engine", "vhdx.format", "vhdx.image", "vhdx.layers", "vhdx.ops"]
+):
     import vhdx.ops.check
     import vhdx.ops.info  # noqa: F401 - imported here to be instrumented
 

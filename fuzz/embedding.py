@@ -1,11 +1,11 @@
 """How the bytes of a coverage-guided fuzzer become an image: patches of a small sound one, resealed.
 
-    byte 0       which base image
-    then, over and over:
-      2 bytes    which structure
-      2 bytes    where in it, in steps of 4 bytes
-      1 byte     how many bytes
-      the bytes
+byte 0       which base image
+then, over and over:
+  2 bytes    which structure
+  2 bytes    where in it, in steps of 4 bytes
+  1 byte     how many bytes
+  the bytes
 """
 
 import random

@@ -42,7 +42,7 @@ class Result(NamedTuple):
     slowest: tuple[float, int]
 
 
-def _on_alarm(signum: int, frame: FrameType | None) -> None:
+def _on_alarm(_signum: int, _frame: FrameType | None) -> None:
     raise HangError
 
 
@@ -121,7 +121,9 @@ def main() -> int:
 
 def _print(total: Result, count: int, took: float) -> None:
     seconds, seed = total.slowest
-    print(f"{count} mutants in {took:.0f} s, {count / took:.0f} each second; slowest: seed {seed}, {seconds:.1f} s")
+    print(
+        f"{count} mutants in {took:.0f} s, {count / took:.0f} each second; slowest: seed {seed}, {seconds:.1f} s"
+    )
     for title, counter in (
         ("outcomes", total.kinds),
         ("reference reader", total.references),

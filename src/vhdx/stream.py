@@ -50,9 +50,15 @@ class DeviceStream(io.RawIOBase):
         self._check_open()
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._device.size - self._position))
+        if not count:
+            return 0
         self._device.pread_into(view[:count], self._position)
         self._position += count
         return count
+
+    def write(self, data: Buffer) -> int:  # noqa: ARG002
+        """Refuse. Raises: io.UnsupportedOperation."""
+        raise io.UnsupportedOperation("not writable")
 
     def readall(self) -> bytes:
         """Read to the end in pieces."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crash.toy_writer import BLOCK, DATA_AT, FLAWS, ToySubject
+from support.toy_writer import BLOCK, DATA_AT, FLAWS, ToySubject
 from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import CrashLimits
 from vhdx.testing.history import History

@@ -9,12 +9,13 @@ from vhdx._units import GIB, MIB
 from vhdx.blockdev.device import Range
 from vhdx.blockdev.extent import Extent
 from vhdx.engine import log_replay, opening, read_plan
+from vhdx.engine.bat_scan import BlockScan
 from vhdx.engine.bat_table import BatTable
 from vhdx.format.bat import CONTENT, Content, PayloadState
+from vhdx.format.checksum import crc32c
 from vhdx.format.guids import METADATA_REGION
 from vhdx.image import Image
 from vhdx.layers import LayeredDevice
-from vhdx.ops import check
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.overlay import OverlayStore
 from vhdx.testing import ImageBuilder
@@ -130,7 +131,7 @@ def test_checksum_over_what_is_plainly_no_entry_is_noticed(monkeypatch: pytest.M
     def broken(self: log_replay.LogRing, position: int, header: Any) -> Any:
         crc = 0
         for at in range(0, min(header.entry_length, self.length), MIB):
-            crc = log_replay.crc32c(self.read(position + at, MIB), crc)
+            crc = crc32c(self.read(position + at, MIB), crc)
         return plain(self, position, header)
 
     monkeypatch.setattr(log_replay.LogRing, "_body_fault", broken)
@@ -217,5 +218,5 @@ def test_check_that_misses_what_reading_meets_is_noticed(monkeypatch: pytest.Mon
     image = ImageBuilder()
     image.set_block(0, PayloadState.RESERVED_4)
     assert examine((image.build_store(),)).kind == "opened"
-    monkeypatch.setattr(check.BlockScan, "findings", lambda self: iter(()))
+    monkeypatch.setattr(BlockScan, "findings", lambda self: iter(()))
     assert_noticed((image.build_store(),), "cannot be read though check is clean")

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,8 @@ from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
 from vhdx.raw import RawDevice
-from vhdx.storage.base import pread
+from vhdx.storage import host
+from vhdx.storage.base import StoreExtent, pread
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, ReferenceDisk
 from vhdx.testing.strategies import chains
@@ -198,6 +200,29 @@ def test_device_without_ranges_is_copied_too() -> None:
         assert content_of(target) == content
 
 
+def test_file_system_is_asked_once_for_each_run_of_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Asking can cost a walk over the whole run, so asking again for every block would be quadratic.
+    content = drawn_content(40 * MIB, [(0, 10 * MIB, 1), (10 * MIB, 10 * MIB, 2), (30 * MIB, 100_000, 3)])
+    image = tmp_path / "disk.vhdx"
+    convert(raw(content), image, format="vhdx", kind="fixed", block_size=MIB)
+    asked: list[int] = []
+    with vhdx.open(image) as disk:
+        kind = type(disk.images[0].file_store)
+        original = kind.extents
+
+        def counting(store: Any, file_offset: int, length: int) -> Iterator[StoreExtent]:
+            asked.append(file_offset)
+            return original(store, file_offset, length)
+
+        monkeypatch.setattr(kind, "extents", counting)
+        convert(disk, tmp_path / "out.vhdx", format="vhdx", block_size=MIB, threads=1)
+    assert len(asked) <= 6
+    with vhdx.open(tmp_path / "out.vhdx") as disk:
+        assert disk.pread(disk.size, 0) == content
+
+
 def test_zeroes_in_the_data_take_no_space() -> None:
     # All of it is data for the source: the zeroes have to be found.
     content = drawn_content(8 * MIB, [(0, 70_000, 1), (5 * MIB + 65536, 65536, 2)])
@@ -217,6 +242,7 @@ def test_zeroes_are_kept_as_data_if_so_wanted() -> None:
     assert allocated_blocks(image) == [0, 1]
 
 
+@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
 def test_holes_of_the_host_inside_a_block_are_not_read(tmp_path: Path) -> None:
     image = tmp_path / "fixed.vhdx"
     create(image, 64 * MIB, kind="fixed", block_size=MIB)

@@ -14,7 +14,7 @@ from vhdx.format.constants import BAT_ENTRY_SIZE
 from vhdx.storage.base import StoreKind, pread_zero_extended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vhdx.engine.page_cache import PageCache
     from vhdx.format.geometry import Geometry
@@ -62,6 +62,7 @@ class BatTable:
         self.region = region
         self.geometry = geometry
         self._page = pages.page
+        self._changed_pages = pages.changed
         self._cached_page = pages.cached
         self._file_offset = region.file_offset
         self._ratio = geometry.chunk_ratio
@@ -95,9 +96,14 @@ class BatTable:
 
     def _read(self, start: int, length: int) -> bytes | None:
         file_offset = self._file_offset + start
-        if all(extent.kind is StoreKind.HOLE for extent in self.store.extents(file_offset, length)):
+        # Asked for first: a page that a commit puts in place meanwhile is then in one of the two.
+        changed = self._changed_pages(file_offset, file_offset + length)
+        if not changed and all(
+            extent.kind is StoreKind.HOLE for extent in self.store.extents(file_offset, length)
+        ):
             return None
-        return pread_zero_extended(self.store, length, file_offset)
+        data = pread_zero_extended(self.store, length, file_offset)
+        return _patched(data, file_offset, changed) if changed else data
 
     def runs(self, first_block: int, count: int) -> Iterator[BlockRun]:
         """Split payload blocks into runs of alike ones, not judged. Raises: OSError."""
@@ -159,6 +165,16 @@ class BatTable:
 
 
 _STATE_OF_LOW_BYTE: Final = bytes(value & STATE_MASK for value in range(256))
+
+
+def _patched(data: bytes, file_offset: int, pages: Mapping[int, bytes]) -> bytes:
+    """Bytes of the file with changed pages put over them."""
+    patched = bytearray(data)
+    for number, page in pages.items():
+        at = (number << _PAGE_SHIFT) - file_offset
+        start, end = max(at, 0), min(at + len(page), len(data))
+        patched[start:end] = page[start - at : end - at]
+    return bytes(patched)
 
 
 def _following(entry: int, block_size: int) -> int:

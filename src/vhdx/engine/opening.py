@@ -5,13 +5,13 @@ Nothing after the log is read but through the replay's overlay, because replay m
 writes, and no step does work that a field of the file sets without a limit.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
-from uuid import UUID
+from typing import TYPE_CHECKING, Literal
 
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.header_pair import HeaderPair, read_header_pair
-from vhdx.engine.log_replay import Replay, replay_in_memory
 from vhdx.engine.other_formats import VHDX_SIGNATURE, describe
 from vhdx.errors import LogReplayRequiredError
 from vhdx.format.constants import (
@@ -41,6 +41,11 @@ from vhdx.format.region_table import (
 from vhdx.report import Breach, Report
 from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, pread
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vhdx.engine.log_replay import Replay
 
 ReplayMode = Literal["auto", "refuse", "ignore"]
 
@@ -132,6 +137,8 @@ def _replay(
             RuleCode.LOG_DIRTY, "log", where, found="a LogGuid", hint="the log was ignored as asked"
         )
         return None
+    from vhdx.engine.log_replay import replay_in_memory
+
     replay = replay_in_memory(store, header, file_size, report.breach)
     found = f"{len(replay.entries)} entries to replay"
     report.breach(RuleCode.LOG_DIRTY, "log", where, found=found)

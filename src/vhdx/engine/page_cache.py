@@ -88,6 +88,13 @@ class PageCache:
         joined = b"".join(self.page(page) for page in range(number, last + 1))
         return joined[start : start + length]
 
+    def changed(self, start: int, end: int) -> dict[int, bytes]:
+        """Pages of a range of the file whose newest content may not stand in their places yet, by number."""
+        first, last = start // PAGE_SIZE, (end - 1) // PAGE_SIZE
+        with self._lock:
+            numbers = self._dirty.keys() | self.frozen.keys()
+            return {number: bytes(self._page(number)) for number in numbers if first <= number <= last}
+
     def apply(self, changes: Iterable[PageChange], max_dirty_pages: int) -> bool:
         """Make changes that belong together visible at once.
 

@@ -87,9 +87,13 @@ class WriteSession:
     def _reserve_log(self) -> None:
         """Have host space for the log before anything changes: a full disk must not stop a commit half-way."""
         header = self._headers.current
+        if header.log_length:
+            self._reserve(header.log_length, header.log_offset)
+
+    def _reserve(self, length: int, file_offset: int) -> None:
         reserve = getattr(self._store, "reserve", None)
-        if reserve is not None and header.log_length:
-            reserve(header.log_length, header.log_offset)
+        if reserve is not None:
+            reserve(length, file_offset)
 
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
@@ -111,6 +115,7 @@ class WriteSession:
         space = self._allocator.allocate(_NEW_LOG_LENGTH)
         if not space.known_zero:
             self._store.write_zeroes(space.length, space.file_offset)
+        self._reserve(space.length, space.file_offset)
         self._store.flush()
         self._headers.update(log_offset=space.file_offset, log_length=space.length)
 
@@ -132,6 +137,8 @@ class WriteSession:
         if not self.has_begun or self._committer.poison is not None:
             return
         self._committer.finish()
+        if may_shrink:
+            self._allocator.reclaim()
         size = self._allocator.final_size(may_shrink=may_shrink)
         if size < self._store.size():
             self._store.truncate(size)

@@ -73,7 +73,9 @@ class Writer:
 
     def write(self, data: memoryview, offset: int) -> None:
         """Write bytes. Raises: ImagePoisonedError, ParentNotFoundError, OSError."""
-        self._session.begin()
+        self._committer.check_sound()
+        if len(data):
+            self._session.begin()
         done = 0
         for block, within, length in self._blocks(offset, len(data)):
             self._write_block(block, within, data[done : done + length])
@@ -81,7 +83,7 @@ class Writer:
 
     def write_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
-        self._session.begin()
+        self._committer.check_sound()
         for block, within, count in self._blocks(offset, length):
             ticket = self.in_flight.begin()
             try:
@@ -95,7 +97,7 @@ class Writer:
 
         Raises: as `write`.
         """
-        self._session.begin()
+        self._committer.check_sound()
         for block, within, count in self._blocks(offset, length):
             if self._is_whole(block, within, count):
                 ticket = self.in_flight.begin()
@@ -110,7 +112,8 @@ class Writer:
         """Refuse a range that cannot be zeroed by metadata alone. Raises: OSError (EOPNOTSUPP)."""
         fast = may_unmap and not self._keeps_space
         for block, within, count in self._blocks(offset, length):
-            if not (fast and self._is_whole(block, within, count)) and not self._reads_zero(block):
+            # A whole block gets file space of its own unless it may give up what it has.
+            if not (fast if self._is_whole(block, within, count) else self._reads_zero(block)):
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), "zeroing without writing")
 
     def flush(self) -> None:
@@ -289,6 +292,7 @@ class Writer:
         facts = self._facts(block)
         whole = self._is_whole(block, within, length)
         if facts.state is PayloadState.FULLY_PRESENT and not (whole and may_unmap and not self._keeps_space):
+            self._session.begin()
             self._clear(facts.file_offset + within, length, may_punch=may_unmap and not self._keeps_space)
         elif whole:
             state = state_after_zeroes(facts, may_unmap=may_unmap)
@@ -318,6 +322,7 @@ class Writer:
         """Put a block into a state without file space; what it had is freed."""
         if state is facts.state:
             return
+        self._session.begin()
         self._apply([self._entry_change(block, state, 0)])
         if facts.file_offset:
             self._allocator.free(facts.file_offset, self._geometry.block_size)
@@ -332,6 +337,8 @@ class Writer:
     # -- space and metadata ------------------------------------------------------------------------------------
 
     def _take_space(self, facts: BlockFacts, plan: WritePlan) -> Space:
+        """Find where a block is to be written, and be ready to write. Raises: ImagePoisonedError, OSError."""
+        self._session.begin()
         if plan.needs_space:
             return self._allocator.allocate(self._geometry.block_size)
         return Space(facts.file_offset, self._geometry.block_size, known_zero=False)

@@ -84,15 +84,16 @@ class CountingStore:
 @contextmanager
 def counted_checksums(work: Work) -> Iterator[None]:
     """Count the bytes that go through CRC-32C, in the whole process."""
-    plain: Any = checksum.iscsi
+    module: Any = checksum
+    plain = module.iscsi
 
     def counting(data: Buffer, *initial: int) -> int:
         work.bytes_checksummed += memoryview(data).nbytes
         result: int = plain(data, *initial)
         return result
 
-    checksum.iscsi = counting
+    module.iscsi = counting
     try:
         yield
     finally:
-        checksum.iscsi = plain
+        module.iscsi = plain

@@ -128,6 +128,14 @@ def long_table() -> CrashBase:
     return make_base(image, (0, 510, 512, 1023))
 
 
+def odd_length() -> CrashBase:
+    """A file whose length is no multiple of anything, with bytes after its last structure."""
+    image = ImageBuilder(3 * MIB + TAIL, MIB, name="odd length")
+    _fill(image, 0)
+    image.trailing = garbage(4096)[:1000]
+    return make_base(image, (0, 1, 3))
+
+
 def _stamp(image: ImageBuilder, block: int, file_offset: int, generation: int) -> None:
     """Content at both ends of a block, as far as it is on the disk."""
     start = block * image.geometry.block_size
@@ -160,5 +168,6 @@ BASES: Final[dict[str, Callable[[], CrashBase]]] = {
     "child-32m": lambda: child(32 * MIB),
     "child-without-bitmap": child_without_bitmap,
     "long-table": long_table,
+    "odd-length": odd_length,
 }
 """By short name."""

@@ -125,11 +125,23 @@ class CrashEnumerator:
                 kept = [Choice(change) for change in self.pending if change.number in covered]
                 self.medium.keep(self.medium.compose(kept, self._written))
                 self.pending = [change for change in self.pending if change.number not in covered]
+                self._supersede(kept)
                 return True
             case StepKind.MARK:
                 return self._observer(step.label) or None
             case StepKind.RETURNED | StepKind.FLUSH_BEGUN | StepKind.FLUSH_FAILED:
                 return None
+
+    def _supersede(self, durable: Sequence[Choice]) -> None:
+        """What is durable is not overwritten by what was issued before it and is pending still."""
+        for change in self.pending:
+            newer = [choice.change for choice in durable if choice.change.number > change.number]
+            if newer:
+                over = set().union(*(self._written[other.number] for other in newer))
+                written = self._written[change.number]
+                self._written[change.number] = {
+                    number: sector for number, sector in written.items() if number not in over
+                }
 
     def _plans(self, *, newest_only: bool) -> Iterator[tuple[Choice, ...]]:
         """Which changes to keep, the plainest ways first."""

@@ -11,7 +11,7 @@ from vhdx.testing.crash_bases import CrashBase
 from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
-from vhdx.testing.operations import Driver, Operation, random_sequence, short_sequences
+from vhdx.testing.operations import Driver, Operation, Verb, random_sequence, short_sequences
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.subjects import fixed_entropy
 
@@ -66,8 +66,13 @@ def record(workload: Workload) -> tuple[RecordingStore, int]:
 
 
 def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
-    """Try every crash of a workload. `medium` is that of the base, computed once."""
+    """Do a workload and try every crash of it. `medium` is that of the base, computed once."""
     store, first = record(workload)
+    try_record(run, workload, store, first, medium)
+
+
+def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: int, medium: Medium) -> None:
+    """Try every crash of a workload that has been recorded."""
     count = workload.point_count
     points = range(1, len(store.steps) + 1)
     chosen = None
@@ -97,6 +102,15 @@ def random_workload(
     operations = random_sequence(base.shape, length, seed)
     capacity = SHORT_LOG if seed % 2 else None
     return Workload(base, operations, closes=True, log_capacity=capacity, point_count=point_count)
+
+
+def full_log_workload(base: CrashBase, *, point_count: int | None = None) -> Workload:
+    """More commits than a log of 1 MiB has room for: block 1 comes and goes."""
+    start, length = base.shape.block_size, base.shape.block_size
+    flush = Operation(Verb.FLUSH)
+    write = Operation(Verb.WRITE, start + 4096, 512)
+    operations = (write, flush, Operation(Verb.TRIM, start, length), flush) * 66
+    return Workload(base, operations, closes=True, point_count=point_count)
 
 
 def mixed_workloads(bases: Sequence[CrashBase], seed: int = 0) -> Iterator[Workload]:

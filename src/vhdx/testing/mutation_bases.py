@@ -121,8 +121,8 @@ def _dirty(image: ImageBuilder, *, position: int = 0, padding: int = 0, lag: boo
     entries = image.dirty_log(*groups, position=position, sequence_number=(1 << 32) - 2)
     if lag:
         # The last entry with changes holds the whole sector: it alone is needed.
-        for entry in entries[-2:]:
-            entry.tail = entries[-2].position
+        for logged in entries[-2:]:
+            logged.tail = entries[-2].position
     return image
 
 

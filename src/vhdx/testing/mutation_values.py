@@ -81,27 +81,27 @@ def some_offset(canvas: Canvas) -> int:
     return max(value, 0)
 
 
-def _small(canvas: Canvas, old: int, bits: int) -> int:
+def _small(canvas: Canvas, _old: int, _bits: int) -> int:
     return canvas.chance.choice(_SMALL)
 
 
-def _limit(canvas: Canvas, old: int, bits: int) -> int:
+def _limit(canvas: Canvas, _old: int, bits: int) -> int:
     return (1 << canvas.chance.choice((bits, bits - 1, bits // 2))) + canvas.chance.choice((-2, -1, 0, 1))
 
 
-def _power(canvas: Canvas, old: int, bits: int) -> int:
+def _power(canvas: Canvas, _old: int, bits: int) -> int:
     return 1 << canvas.chance.randrange(bits)
 
 
-def _size(canvas: Canvas, old: int, bits: int) -> int:
+def _size(canvas: Canvas, _old: int, _bits: int) -> int:
     return canvas.chance.choice(_SIZES) + canvas.chance.choice((0, 0, 0, 1, -1, 512, -512))
 
 
-def _beside(canvas: Canvas, old: int, bits: int) -> int:
+def _beside(canvas: Canvas, old: int, _bits: int) -> int:
     return old + canvas.chance.choice((-1, 1)) * canvas.chance.choice(_UNITS)
 
 
-def _scaled(canvas: Canvas, old: int, bits: int) -> int:
+def _scaled(canvas: Canvas, old: int, _bits: int) -> int:
     return canvas.chance.choice((old * 2, old // 2, old * 255, -old, ~old))
 
 
@@ -109,11 +109,11 @@ def _bit(canvas: Canvas, old: int, bits: int) -> int:
     return old ^ 1 << canvas.chance.randrange(bits)
 
 
-def _offset(canvas: Canvas, old: int, bits: int) -> int:
+def _offset(canvas: Canvas, _old: int, _bits: int) -> int:
     return some_offset(canvas)
 
 
-def _noise(canvas: Canvas, old: int, bits: int) -> int:
+def _noise(canvas: Canvas, _old: int, bits: int) -> int:
     return canvas.chance.getrandbits(bits)
 
 

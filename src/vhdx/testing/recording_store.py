@@ -93,6 +93,8 @@ class Call(Enum):
     PWRITE = "pwrite"
     WRITE_ZEROES = "write_zeroes"
     TRUNCATE = "truncate"
+    PUNCH_HOLE = "punch_hole"
+    RESERVE = "reserve"
     FLUSH = "flush"
 
 
@@ -179,6 +181,16 @@ class RecordingStore:
     def write_zeroes(self, length: int, file_offset: int) -> None:
         """Clear a range, extending the file if need be. Raises: what a fault holds, part of it done."""
         self._change(Call.WRITE_ZEROES, ChangeKind.ZERO, file_offset, length)
+
+    def punch_hole(self, length: int, file_offset: int) -> None:
+        """Clear a range inside the file. Raises: what a fault holds, part of it done."""
+        self._change(Call.PUNCH_HOLE, ChangeKind.ZERO, file_offset, length)
+
+    def reserve(self, length: int, file_offset: int) -> None:  # noqa: ARG002
+        """Take host space, which changes nothing here. Raises: what a fault holds."""
+        self.checkpoint("reserve")
+        if self.fault is not None and self.fault.due(Call.RESERVE):
+            raise self.fault.error
 
     def truncate(self, size: int) -> None:
         """Set the length. Raises: what a fault holds."""

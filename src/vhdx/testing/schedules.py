@@ -45,7 +45,8 @@ def explore(
     Raises: what `run` raises.
     """
     rng = random.Random(seed)
-    waiting: list[list[dict[int, int]]] = [[{}]] + [[] for _ in range(interruptions)]
+    waiting: list[list[dict[int, int]]] = [[] for _ in range(interruptions + 1)]
+    waiting[0].append({})
     for _ in range(limit):
         level = next((level for level, scripts in enumerate(waiting) if scripts), None)
         if level is None:

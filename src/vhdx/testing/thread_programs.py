@@ -6,8 +6,8 @@ from functools import partial
 
 from vhdx._units import MIB
 from vhdx.testing.crash_bases import CrashBase, child, child_without_bitmap, dynamic
-from vhdx.testing.crash_run import CrashFinding, CrashRun
 from vhdx.testing.crash_oracle import Violation
+from vhdx.testing.crash_run import CrashFinding, CrashRun
 from vhdx.testing.crash_states import durable_content
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium

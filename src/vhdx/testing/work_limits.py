@@ -53,6 +53,11 @@ def _log_data(store: ByteStore, header_at: int) -> int:
     return sum(extent.length for extent in extents if extent.kind is not StoreKind.HOLE)
 
 
+def patched_sectors(facts: FileFacts) -> int:
+    """How many sectors a log of this size can replace, at the most."""
+    return facts.log_data // 4096
+
+
 class Limit(NamedTuple):
     """The most that a step may do. Bytes, but for `reads`."""
 
@@ -117,3 +122,11 @@ def read_limit(length: int, block_size: int, sector_size: int, files: int) -> Li
         0,
         max(length, 4096),
     )
+
+
+def walk_limit(length: int, extents: int, block_size: int, sector_size: int, files: int) -> Limit:
+    """To walk the extents of a disk: BAT pages one after the other, and bitmap pages where there are parents."""
+    pages = files * (64 + 2 * (length // block_size // 512))
+    if files > 1:
+        pages += files * (4 * extents + length // sector_size // 8 // 4096)
+    return Limit(2 * 4096 * pages, 3 * pages, 0, MIB)

@@ -83,7 +83,7 @@ class ToyDisk:
             taken |= self.freed
         free = [place for place in range(1, self.highest + 1) if place not in taken]
         if free:
-            return free[0]
+            return int(free[0])
         self.highest += 1
         self.store.truncate(DATA_AT + self.highest * BLOCK)
         return self.highest
@@ -167,7 +167,7 @@ class ToySubject:
         return found
 
     def replay_effect(self, content: Content) -> ReplayEffect:
-        sequence, table = _load(RecordingStore(content))
+        _, table = _load(RecordingStore(content))
         changes = bytes(table) != content.read(4096, TABLE_AT)
         return ReplayEffect(changes, changes)
 

@@ -1,0 +1,104 @@
+"""Looks for anything wrong with the library's writer, quickest ways first, within a budget."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vhdx.testing.crash_bases import BASES, CrashBase
+from vhdx.testing.crash_run import CrashRun, CrashTally
+from vhdx.testing.crash_states import CrashLimits
+from vhdx.testing.crash_workloads import Workload, full_log_workload, mixed_workloads, record, try_record
+from vhdx.testing.medium import Medium
+from vhdx.testing.record_rules import record_faults
+from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.roles import vhdx_roles
+from vhdx.testing.scheduler import Scheduler
+from vhdx.testing.schedules import explore, seeded
+from vhdx.testing.thread_programs import all_programs, judge_threads, run_threads
+
+MIXED: tuple[str, ...] = ("dynamic", "child", "child-without-bitmap", "odd-length", "fixed", "long-table")
+"""Images that mixed workloads are tried on."""
+
+
+@dataclass(frozen=True, slots=True)
+class HuntBudget:
+    """How much to look at."""
+
+    states: int = 1500
+    """Distinct crash states of single threads."""
+    schedules: int = 10
+    """Of each program of several threads."""
+    limits: CrashLimits = CrashLimits(per_point=6)
+    rules: bool = True
+    """Whether the record itself is judged, too: quicker, but no crash is shown."""
+    seed: int = 0
+
+
+def hunt(budget: HuntBudget, tally: CrashTally) -> str | None:
+    """Return the first thing that is wrong, or None."""
+    for stage in (_single, _full_log, _threads):
+        try:
+            found = next(stage(budget, tally), None)
+        except Exception as error:  # a workload that fails without any crash is wrong, too
+            found = f"a workload fails: {type(error).__name__}: {error}"
+        if found is not None:
+            return found
+    return None
+
+
+def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
+    return CrashRun(
+        base.subject,
+        base.shape,
+        limits=budget.limits,
+        nested_limit=2,
+        roles=vhdx_roles,
+        tally=tally,
+        max_states=tally.distinct + 100,
+        seed=budget.seed,
+    )
+
+
+def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
+    store, first = record(workload)
+    if budget.rules:
+        yield from (f"{fault}\n  workload: {workload}" for fault in record_faults(store.start, store.steps))
+    try_record(_run(workload.base, budget, tally), workload, store, first, medium)
+    yield from map(str, tally.findings)
+
+
+def _single(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
+    bases = [BASES[name]() for name in MIXED]
+    media = {base.name: Medium(base.content) for base in bases}
+    for workload in mixed_workloads(bases, budget.seed):
+        yield from _judged(workload, media[workload.base.name], budget, tally)
+        if tally.distinct >= budget.states:
+            return
+
+
+def _full_log(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
+    base = BASES["dynamic"]()
+    yield from _judged(full_log_workload(base, point_count=24), Medium(base.content), budget, tally)
+
+
+def _threads(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
+    for program in all_programs():
+        medium = Medium(program.base.content)
+        stores: list[RecordingStore] = []
+
+        def run(scheduler: Scheduler) -> None:
+            stores.append(run_threads(program, scheduler))  # noqa: B023
+
+        def schedules() -> Iterator[None]:
+            for _ in explore(run, interruptions=2, limit=budget.schedules, seed=budget.seed):
+                yield
+            for seed in range(budget.schedules):
+                run(Scheduler(seeded(budget.seed + seed)))
+                yield
+
+        for _ in schedules():
+            store = stores.pop()
+            if budget.rules:
+                faults = record_faults(store.start, store.steps)
+                yield from (f"{fault}\n  threads: {program.name}" for fault in faults)
+            judge_threads(_run(program.base, budget, tally), program, store, medium)
+            yield from map(str, tally.findings)

@@ -1,0 +1,66 @@
+"""An image that another program is writing is in use, whatever its log may hold at that moment."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import vhdx
+from vhdx._units import MIB
+from vhdx.ops.check import check_image
+from vhdx.storage import host
+from vhdx.testing import ImageBuilder
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(
+        shutil.which("qemu-io") is None, reason="qemu-io is not installed (Debian: qemu-utils)"
+    ),
+    pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
+]
+
+
+def test_image_that_qemu_is_writing_is_in_use_and_never_dirty(tmp_path: Path) -> None:
+    path = ImageBuilder(8 * MIB).write(tmp_path / "disk.vhdx")
+    with subprocess.Popen(
+        ["qemu-io", "-f", "vhdx", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("write -P 1 0 65536\nlength\n")
+        process.stdin.flush()
+        while "8 MiB" not in process.stdout.readline():
+            assert process.poll() is None
+        with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
+            vhdx.open(path)
+        with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
+            list(check_image(path).findings())
+        with vhdx.open(path, lock=False) as disk:
+            assert disk.pread(10, 0) == b"\1" * 10
+        process.stdin.write("quit\n")
+        process.stdin.flush()
+        process.stdout.read()
+    with vhdx.open(path) as disk:
+        assert not disk.is_dirty
+        assert disk.pread(65536, 0) == b"\1" * 65536
+
+
+def test_parent_that_qemu_is_writing_is_in_use(tmp_path: Path) -> None:
+    parent = ImageBuilder(8 * MIB, name="parent")
+    path = parent.write(tmp_path / "parent.vhdx")
+    child = ImageBuilder.child_of(parent).write(tmp_path / "child.vhdx")
+    with subprocess.Popen(
+        ["qemu-io", "-f", "vhdx", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("length\n")
+        process.stdin.flush()
+        while "8 MiB" not in process.stdout.readline():
+            assert process.poll() is None
+        with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
+            vhdx.open(child)
+        process.stdin.write("quit\n")
+        process.stdin.flush()
+        process.stdout.read()
