@@ -15,8 +15,8 @@ from functools import cache
 from vhdx.storage.base import ByteStore
 from vhdx.testing.invariants import examine
 from vhdx.testing.mutation_bases import base_image, copy_store
+from vhdx.testing.mutation_canvas import Canvas
 from vhdx.testing.mutation_fields import Anatomy, anatomy_of
-from vhdx.testing.mutator import Canvas
 
 MAX_PATCHES = 64
 SMALL_READS = 3 * 65536

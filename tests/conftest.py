@@ -1,13 +1,34 @@
-"""Fixtures that every part of the suite may use: the real images, unpacked once for each session."""
+"""What every part of the suite may use: the real images, unpacked once for each session, and the no-skips rule.
+
+With VHDX_FORBID_SKIPS=1 a skipped test counts as failed: for machines where every peer has been installed.
+"""
 
 import bz2
 import gzip
 import hashlib
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from support.samples import SAMPLES, SAMPLES_FOLDER
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever reads a real image."""
+    for item in items:
+        if "sample_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker("samples")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("VHDX_FORBID_SKIPS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where no test may be: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")

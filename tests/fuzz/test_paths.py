@@ -16,7 +16,7 @@ from vhdx.storage.base import StoreKind, pread_zero_extended
 from vhdx.testing import ImageBuilder
 from vhdx.testing.invariants import examine
 from vhdx.testing.mutation_bases import base_image
-from vhdx.testing.mutations import HOSTILE_PATHS
+from vhdx.testing.mutation_floods import HOSTILE_PATHS
 from vhdx.testing.mutator import Mutant
 
 PATH_KEYS = ("relative_path", "volume_path", "absolute_win32_path")

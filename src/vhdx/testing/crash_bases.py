@@ -136,6 +136,15 @@ def odd_length() -> CrashBase:
     return make_base(image, (0, 1, 3))
 
 
+def no_log() -> CrashBase:
+    """A file that has no log at all: the first session has to give it one."""
+    image = ImageBuilder(2 * MIB + TAIL, MIB, name="no log", log_length=0)
+    image.each_header(log_offset=0, log_length=0)
+    _fill(image, 0)
+    _add_garbage(image)
+    return make_base(image, (0, 1))
+
+
 def _stamp(image: ImageBuilder, block: int, file_offset: int, generation: int) -> None:
     """Content at both ends of a block, as far as it is on the disk."""
     start = block * image.geometry.block_size
@@ -169,5 +178,6 @@ BASES: Final[dict[str, Callable[[], CrashBase]]] = {
     "child-without-bitmap": child_without_bitmap,
     "long-table": long_table,
     "odd-length": odd_length,
+    "no-log": no_log,
 }
 """By short name."""

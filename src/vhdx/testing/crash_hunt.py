@@ -9,13 +9,18 @@ from vhdx.testing.crash_states import CrashLimits
 from vhdx.testing.crash_workloads import Workload, full_log_workload, mixed_workloads, record, try_record
 from vhdx.testing.medium import Medium
 from vhdx.testing.record_rules import record_faults
-from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.roles import vhdx_roles
-from vhdx.testing.scheduler import Scheduler
-from vhdx.testing.schedules import explore, seeded
-from vhdx.testing.thread_programs import all_programs, judge_threads, run_threads
+from vhdx.testing.thread_programs import all_programs, judge_threads, thread_records
 
-MIXED: tuple[str, ...] = ("dynamic", "child", "child-without-bitmap", "odd-length", "fixed", "long-table")
+MIXED: tuple[str, ...] = (
+    "dynamic",
+    "child",
+    "child-without-bitmap",
+    "odd-length",
+    "fixed",
+    "long-table",
+    "no-log",
+)
 """Images that mixed workloads are tried on."""
 
 
@@ -27,7 +32,8 @@ class HuntBudget:
     """Distinct crash states of single threads."""
     schedules: int = 10
     """Of each program of several threads."""
-    limits: CrashLimits = CrashLimits(per_point=6)
+    per_point: int = 6
+    """States at each moment."""
     rules: bool = True
     """Whether the record itself is judged, too: quicker, but no crash is shown."""
     seed: int = 0
@@ -49,7 +55,7 @@ def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
     return CrashRun(
         base.subject,
         base.shape,
-        limits=budget.limits,
+        limits=CrashLimits(per_point=budget.per_point),
         nested_limit=2,
         roles=vhdx_roles,
         tally=tally,

@@ -212,3 +212,6 @@ NAMED: Final = (
     ),
 )
 """To be filled in as the engine grows: `replaced` refuses one whose text is gone."""
+
+HARMLESS: Final[dict[str, str]] = {}
+"""Mutants that change nothing a crash could show, by a part of their names, and why."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from vhdx._units import MIB
-from vhdx.chain import Disk, open_disk
+from vhdx.chain import open_disk
 from vhdx.engine.opening import ReplayMode
 from vhdx.errors import FormatError
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
@@ -133,8 +133,8 @@ class Examination(Steps):
         )
         with self.step("open chain", limit) as step:
             step.result = open_disk(self.stores[0], parents=self.stores[1:])
-        disk = step.result
-        if not isinstance(disk, Disk):
+        disk = step.result if step.error is None else None
+        if disk is None:
             return Outcome("refused", _name_of(step), self.codes, "not compared")
         is_used = len(disk.images) > depth
         is_clean = is_used and findings is not None and not any(map(_is_error, findings))

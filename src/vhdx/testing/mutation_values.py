@@ -19,8 +19,8 @@ from vhdx.format.guids import (
     ZERO_GUID,
 )
 from vhdx.testing.log_entries import LOG_GUID, STALE_LOG_GUID
+from vhdx.testing.mutation_canvas import Canvas
 from vhdx.testing.mutation_fields import Field
-from vhdx.testing.mutator import Canvas
 
 GUIDS: Final = (
     ZERO_GUID,

@@ -135,7 +135,7 @@ class VhdxSubject:
     ) -> Sequence[str]:
         """Findings of a check that are errors or leaks."""
         tolerated: Collection[RuleCode] = _HEADER_LOST if after_crash else ()
-        if fault is not None and fault.file_offset in REGION_TABLE_FILE_OFFSETS:
+        if after_crash and fault is not None and fault.file_offset in REGION_TABLE_FILE_OFFSETS:
             tolerated = {*tolerated, *_TABLE_LOST}
         return [
             str(finding)

@@ -15,6 +15,7 @@ from vhdx.testing.operations import Driver, Operation, Verb
 from vhdx.testing.read_check import wrong_reads
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.scheduler import Scheduler
+from vhdx.testing.schedules import explore, seeded
 from vhdx.testing.subjects import fixed_entropy
 
 _READ = partial(Operation, Verb.READ)
@@ -122,6 +123,20 @@ def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
 def _perform(driver: Driver, operations: tuple[Operation, ...]) -> None:
     for operation in operations:
         driver.perform(operation)
+
+
+def thread_records(program: ThreadProgram, count: int, seed: int = 0) -> Iterator[RecordingStore]:
+    """Records of a program under `count` schedules of few interruptions, and as many random ones."""
+    stores: list[RecordingStore] = []
+
+    def run(scheduler: Scheduler) -> None:
+        stores.append(run_threads(program, scheduler))
+
+    for _ in explore(run, interruptions=2, limit=count, seed=seed):
+        yield stores.pop()
+    for number in range(count):
+        run(Scheduler(seeded(seed + number)))
+        yield stores.pop()
 
 
 def judge_threads(run: CrashRun, program: ThreadProgram, store: RecordingStore, medium: Medium) -> None:

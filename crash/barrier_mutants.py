@@ -1,0 +1,111 @@
+"""Break the write engine in every way that matters, one at a time, and see whether the crash kit notices.
+
+    python crash/barrier_mutants.py                     # all of them
+    python crash/barrier_mutants.py --only commit.py    # those whose name contains a text
+    python crash/barrier_mutants.py --no-rules          # by crash states alone, without the record's rules
+
+Each mutant runs in a process of its own, on a copy of the package. Exit status 1 if one that is not known to
+be harmless survives.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import vhdx
+from vhdx.testing.barrier_mutants import Mutant, discover, replaced
+from vhdx.testing.crash_hunt import HuntBudget, hunt
+from vhdx.testing.crash_run import CrashTally
+from vhdx.testing.engine_mutants import HARMLESS, NAMED
+
+KILLED, SURVIVED = 3, 0
+
+
+def hunt_here(options: argparse.Namespace) -> int:
+    """Look for something wrong with the package that this process has imported."""
+    budget = HuntBudget(
+        options.states, options.schedules, per_point=options.per_point, rules=options.rules, seed=options.seed
+    )
+    tally = CrashTally()
+    found = hunt(budget, tally)
+    print(found or f"nothing found in {tally.distinct} states")
+    return SURVIVED if found is None else KILLED
+
+
+def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tuple[bool, str]:
+    """Run a hunt on a copy of the package with one module replaced; (killed, what was found)."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder) / "vhdx"
+        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / "engine" / mutant.module).write_text(mutant.source, encoding="utf-8")
+        command = [sys.executable, str(Path(__file__).resolve()), "--hunt", "--seed", str(options.seed)]
+        command += ["--states", str(options.states), "--schedules", str(options.schedules)]
+        command += ["--per-point", str(options.per_point)] + ([] if options.rules else ["--no-rules"])
+        environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=options.timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return True, f"no end within {options.timeout} s"
+    if done.returncode in (KILLED, SURVIVED):
+        return done.returncode == KILLED, done.stdout.strip()
+    return True, (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
+
+
+def main() -> int:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="mutants whose name contains this")
+    parser.add_argument("--list", action="store_true", help="list them and stop")
+    parser.add_argument("--states", type=int, default=1500)
+    parser.add_argument("--schedules", type=int, default=6)
+    parser.add_argument("--per-point", type=int, default=6)
+    parser.add_argument("--no-rules", dest="rules", action="store_false")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=900)
+    parser.add_argument("--hunt", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.hunt:
+        return hunt_here(options)
+    package = Path(vhdx.__file__).parent
+    engine = package / "engine"
+    mutants = [*discover(engine), *replaced(engine, NAMED)]
+    chosen = [mutant for mutant in mutants if options.only in mutant.name]
+    if options.list:
+        print("\n".join(mutant.name for mutant in chosen))
+        return 0
+    return report(chosen, package, options)
+
+
+def report(mutants: list[Mutant], package: Path, options: argparse.Namespace) -> int:
+    """Try mutants and say what became of each."""
+    started = time.monotonic()
+    survivors: list[str] = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        results = pool.map(lambda mutant: try_mutant(mutant, package, options), mutants)
+        for mutant, (killed, found) in zip(mutants, results, strict=True):
+            lines = found.splitlines() or [""]
+            print(
+                f"{'killed  ' if killed else 'SURVIVED'} {mutant.name}\n           {lines[0][:200]}",
+                flush=True,
+            )
+            if not killed:
+                survivors.append(mutant.name)
+    unknown = [name for name in survivors if not any(text in name for text in HARMLESS)]
+    print(f"{len(mutants) - len(survivors)} killed, {len(survivors)} survived, of which")
+    print(f"{len(survivors) - len(unknown)} are known to be harmless; {time.monotonic() - started:.0f} s")
+    return 1 if unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
