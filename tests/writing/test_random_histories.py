@@ -86,7 +86,7 @@ class Histories(RuleBasedStateMachine):
     def _range(self, data: st.DataObject, most: int = 3 * MIB) -> tuple[int, int]:
         edges = [*range(0, self.size, min(self.block_size, 16 * MIB)), self.size]
         near = data.draw(st.sampled_from(edges))
-        step = data.draw(st.sampled_from((0, 1, 511, 512, 4096, 100_000, MIB)))
+        step = data.draw(st.sampled_from((0, 0, 0, 1, 511, 512, 4096, 100_000, MIB)))
         offset = min(max(near + step * data.draw(st.sampled_from((-1, 1))), 0), self.size - 1)
         length = data.draw(st.sampled_from((*LENGTHS, self.block_size, 2 * self.block_size, self.size)))
         return offset, min(length, self.size - offset, most)
@@ -142,8 +142,12 @@ class Histories(RuleBasedStateMachine):
         self._open(self.fixed, self.block_size)
 
     @precondition(lambda self: len(self.parents) < 3)
-    @rule(block_size=st.sampled_from((1, 2, 2, 32)), more=st.sampled_from((0, 0, 4096, 2 * MIB)))
-    def make_child(self, block_size: int, more: int) -> None:
+    @rule(
+        block_size=st.sampled_from((1, 2, 2, 32)),
+        more=st.sampled_from((0, 0, 4096, 2 * MIB)),
+        states=st.lists(st.sampled_from((PayloadState.NOT_PRESENT, *EMPTY)), max_size=3),
+    )
+    def make_child(self, block_size: int, more: int, states: list[PayloadState]) -> None:
         self._close()
         linkage = current_header(self.store).data_write_guid
         self.parents.insert(0, (self.store, file_bytes(self.store)))
@@ -156,6 +160,11 @@ class Histories(RuleBasedStateMachine):
         # Bits of blocks that are not partially present mean nothing, and must not come to mean something.
         child.add_bitmap(0)[:] = b"\xa5" * MIB
         child.content.append((child.allocate(3 * MIB), DIRT * 768))
+        for block, state in enumerate(states[: child.geometry.block_count]):
+            child.set_block(block, state)
+            if state is not PayloadState.NOT_PRESENT:
+                start = block * block_size * MIB
+                self.model.clear(start, min(start + block_size * MIB, self.size))
         self.store = child.build_store()
         self._open(fixed=False, block_size=block_size * MIB)
 

@@ -7,6 +7,7 @@ named replacements of text. A kit that does not find the damage each of them doe
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,8 +15,29 @@ SWAPPED_MODULES: Final = ("commit.py", "log_writer.py", "header_writer.py", "ses
 FLUSHING_MODULES: Final = (*SWAPPED_MODULES, "writer.py")
 
 _EFFECTS: Final = frozenset(
-    "flush pwrite truncate write_zeroes update append start end freeze thaw settle finish reclaim size"
-    " _write _write_entry _write_other _replay_onto_disk _make_log _leave_overlay final_size".split()
+    (
+        "flush",
+        "pwrite",
+        "truncate",
+        "write_zeroes",
+        "update",
+        "append",
+        "start",
+        "end",
+        "freeze",
+        "thaw",
+        "settle",
+        "finish",
+        "reclaim",
+        "size",
+        "_write",
+        "_write_entry",
+        "_write_other",
+        "_replay_onto_disk",
+        "_make_log",
+        "_leave_overlay",
+        "final_size",
+    )
 )
 """Names of methods whose order matters."""
 
@@ -103,7 +125,7 @@ def _names(statement: ast.stmt, context: type[ast.expr_context]) -> set[str]:
 
 
 def _swaps(module: str, function: str, lines: list[str], body: list[ast.stmt]) -> Iterator[Mutant]:
-    for first, second in zip(body, body[1:], strict=False):
+    for first, second in pairwise(body):
         if not (_has_effect(first) and _has_effect(second)):
             continue
         if _names(first, ast.Store) & _names(second, ast.Load) or isinstance(second, ast.Return):

@@ -32,6 +32,8 @@ class HuntBudget:
     """Distinct crash states of single threads."""
     schedules: int = 10
     """Of each program of several threads."""
+    points: int = 16
+    """Moments of each record at which a crash is tried."""
     per_point: int = 6
     """States at each moment."""
     rules: bool = True
@@ -59,7 +61,6 @@ def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
         nested_limit=2,
         roles=vhdx_roles,
         tally=tally,
-        max_states=tally.distinct + 100,
         seed=budget.seed,
     )
 
@@ -75,7 +76,7 @@ def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: Crash
 def _single(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     bases = [BASES[name]() for name in MIXED]
     media = {base.name: Medium(base.content) for base in bases}
-    for workload in mixed_workloads(bases, budget.seed):
+    for workload in mixed_workloads(bases, budget.seed, point_count=budget.points):
         yield from _judged(workload, media[workload.base.name], budget, tally)
         if tally.distinct >= budget.states:
             return
@@ -89,22 +90,10 @@ def _full_log(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
 def _threads(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     for program in all_programs():
         medium = Medium(program.base.content)
-        stores: list[RecordingStore] = []
-
-        def run(scheduler: Scheduler) -> None:
-            stores.append(run_threads(program, scheduler))  # noqa: B023
-
-        def schedules() -> Iterator[None]:
-            for _ in explore(run, interruptions=2, limit=budget.schedules, seed=budget.seed):
-                yield
-            for seed in range(budget.schedules):
-                run(Scheduler(seeded(budget.seed + seed)))
-                yield
-
-        for _ in schedules():
-            store = stores.pop()
+        for store in thread_records(program, budget.schedules, budget.seed):
             if budget.rules:
                 faults = record_faults(store.start, store.steps)
                 yield from (f"{fault}\n  threads: {program.name}" for fault in faults)
-            judge_threads(_run(program.base, budget, tally), program, store, medium)
+            run = _run(program.base, budget, tally)
+            judge_threads(run, program, store, medium, point_count=budget.points // 4)
             yield from map(str, tally.findings)

@@ -192,7 +192,7 @@ class CrashEnumerator:
         chosen = list(self._plans(newest_only=newest_only))
         limit = self._limits.per_point
         if limit is not None and len(chosen) > limit:
-            plain = chosen[: (limit + 1) // 4]
+            plain = chosen[: (limit + 1) // 2]
             chosen = plain + self._random.sample(chosen[len(plain) :], limit - len(plain))
         for choices in chosen:
             yield self._state(choices)
@@ -207,18 +207,18 @@ class CrashEnumerator:
 
 
 def _subsets(count: int, limits: CrashLimits, rng: random.Random) -> Iterator[int]:
-    """Bit masks of subsets to keep: everything and nothing first."""
+    """Bit masks of subsets to keep, the most telling first: all, the newest alone, none, all but one ..."""
     everything = (1 << count) - 1
-    if count <= limits.all_subsets:
-        yield from dict.fromkeys((everything, 0, *reversed(range(everything))))
-        return
-    found = [everything, 0]
-    found += [(1 << length) - 1 for length in range(1, count)]
     singles = [1 << index for index in range(count)]
+    found = [everything, *singles[-1:], 0]
     found += [everything & ~single for single in singles] + singles
-    pairs = [first | second for first, second in combinations(singles, 2)]
-    found += [everything & ~pair for pair in pairs] + pairs
-    found += [rng.getrandbits(count) for _ in range(limits.random_subsets)]
+    if count <= limits.all_subsets:
+        found += rng.sample(range(1 << count), 1 << count)
+    else:
+        found += [(1 << length) - 1 for length in range(1, count)]
+        pairs = [first | second for first, second in combinations(singles, 2)]
+        found += [everything & ~pair for pair in pairs] + pairs
+        found += [rng.getrandbits(count) for _ in range(limits.random_subsets)]
     yield from dict.fromkeys(found)
 
 
@@ -229,3 +229,17 @@ def durable_content(start: Content, steps: Sequence[Step]) -> Content:
         for change in step.covered if step.kind is StepKind.FLUSHED else ():
             change.apply(content)
     return content
+
+
+def some_points(
+    steps: Sequence[Step], count: int | None, *, first: int = 1, always: Sequence[int] = ()
+) -> frozenset[int] | None:
+    """Moments of a record at which to try a crash: so many, at random but always the same; None: all.
+
+    They are just after a change, a completed flush or a mark; those of `always` are among them.
+    """
+    kinds = (StepKind.ISSUED, StepKind.FLUSHED, StepKind.MARK)
+    points = [point for point, step in enumerate(steps, 1) if point >= first and step.kind in kinds]
+    if count is None or count >= len(points):
+        return None
+    return frozenset([*always, *random.Random(len(steps)).sample(points, count)])

@@ -9,6 +9,7 @@ from typing import Final
 from vhdx.engine.log_writer import LogWriter
 from vhdx.testing.crash_bases import CrashBase
 from vhdx.testing.crash_run import CrashRun
+from vhdx.testing.crash_states import some_points
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import Driver, Operation, Verb, random_sequence, short_sequences
@@ -73,11 +74,6 @@ def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
 
 def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: int, medium: Medium) -> None:
     """Try every crash of a workload that has been recorded."""
-    count = workload.point_count
-    points = range(1, len(store.steps) + 1)
-    chosen = None
-    if count is not None and count < len(points):
-        chosen = frozenset(random.Random(len(points)).sample(points, count))
     with log_capacity(workload.log_capacity):
         run.run(
             medium.copy(),
@@ -85,7 +81,7 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
             History(workload.base.disk),
             workload=str(workload),
             first_point=first,
-            only_points=chosen,
+            only_points=some_points(store.steps, workload.point_count, first=first),
         )
 
 
@@ -113,7 +109,9 @@ def full_log_workload(base: CrashBase, *, point_count: int | None = None) -> Wor
     return Workload(base, operations, closes=True, point_count=point_count)
 
 
-def mixed_workloads(bases: Sequence[CrashBase], seed: int = 0) -> Iterator[Workload]:
+def mixed_workloads(
+    bases: Sequence[CrashBase], seed: int = 0, *, point_count: int | None = None
+) -> Iterator[Workload]:
     """For ever: short sequences on every image in turn, each closed at its end, and now and then a long one."""
     rng = random.Random(seed)
     single = {
@@ -124,5 +122,6 @@ def mixed_workloads(bases: Sequence[CrashBase], seed: int = 0) -> Iterator[Workl
         for base in bases:
             for length in (1, 2, 3):
                 operations = tuple(rng.choices(single[base.name], k=length))
-                yield Workload(base, operations, closes=True, log_capacity=rng.choice((None, SHORT_LOG)))
-            yield random_workload(base, rng.getrandbits(32), point_count=24)
+                capacity = rng.choice((None, SHORT_LOG))
+                yield Workload(base, operations, closes=True, log_capacity=capacity, point_count=point_count)
+            yield random_workload(base, rng.getrandbits(32), point_count=point_count or 24)

@@ -102,6 +102,7 @@ class Examination(Steps):
         limit = Limit(3 * table.bytes_read, 3 * table.reads, 4 * table.bytes_checksummed, MIB)
         with self.step("dump", limit):
             for structure in dump(self.stores[depth]):
+                self.note(structure.findings)
                 str(structure)
 
     def _check(self, depth: int) -> list[Finding] | None:

@@ -107,8 +107,10 @@ def rewrite_locator(canvas: Canvas) -> None:
         strings[key] = chance.choice(HOSTILE_PATHS)
     if chance.random() < 0.5:
         strings |= {str(number): "x" for number in range(chance.choice((3, 250, 300)))}
-    data = encode_strings(strings)
-    canvas.write(content, data)
+    data = bytearray(encode_strings(strings))
+    if chance.random() < 0.3:  # Two entries with one key: the second pair's key becomes that of the third.
+        data[32:36], data[40:42] = data[44:48], data[52:54]
+    canvas.write(content, bytes(data))
     canvas.write(entry + 20, struct.pack("<I", len(data)))
     canvas.note(f"parent locator {list(strings.values())[:3]!a}")
 

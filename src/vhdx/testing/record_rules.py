@@ -38,10 +38,8 @@ class RecordRules:
         with Image.open(RecordingStore(start)) as image:
             self._first = image.header
             self._header = image.header
-            self._replayed = {
-                sector: image.opened.replay.store
-                for sector in (image.opened.replay.store.patched_sectors() if image.opened.replay else ())
-            }
+            replay = image.opened.replay
+            self._replayed = frozenset(() if replay is None else replay.store.patched_sectors())
             regions = image.opened.regions
             self._metadata = [range(regions.bat.file_offset, regions.bat.end)]
             self._metadata.append(range(regions.metadata.file_offset, regions.metadata.end))

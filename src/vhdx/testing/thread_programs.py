@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from vhdx._units import MIB
-from vhdx.testing.crash_bases import CrashBase, child, child_without_bitmap, dynamic
+from vhdx.testing.crash_bases import TAIL, CrashBase, child, child_without_bitmap, dynamic, long_table
 from vhdx.testing.crash_oracle import Violation
 from vhdx.testing.crash_run import CrashFinding, CrashRun
-from vhdx.testing.crash_states import durable_content
+from vhdx.testing.crash_states import durable_content, some_points
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import Driver, Operation, Verb
@@ -24,6 +24,10 @@ _FUA = partial(Operation, Verb.FUA)
 _ZERO = partial(Operation, Verb.ZERO)
 _TRIM = partial(Operation, Verb.TRIM)
 _FLUSH = Operation(Verb.FLUSH)
+_FULL = (_WRITE(MIB, 512), _WRITE(3 * MIB, 512))
+"""Uses up the free space inside the file of `dynamic`."""
+THREADS_END = "the threads have ended"
+"""Mark in the record, before the disk is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,59 +42,55 @@ class ThreadProgram:
 
 def all_programs() -> Iterator[ThreadProgram]:
     """Everything that may go wrong between two threads, or three."""
-    plain, diff, bare = dynamic(), child(), child_without_bitmap()
+    yield from _writers()
+    yield from _reusers()
+    yield from _children()
+
+
+def _writers() -> Iterator[ThreadProgram]:
+    plain, tables = dynamic(), long_table()
+    new = (_WRITE(MIB, 4096),), (_WRITE(MIB + 8192, 4096), _FLUSH)
+    yield ThreadProgram("two writes into one new block", plain, new)
+    beside = (_FLUSH, _FLUSH), (_WRITE(MIB, 1024), _WRITE(2 * MIB, 512))
+    yield ThreadProgram("write beside flush", plain, beside, before=(_WRITE(3 * MIB, 512),))
+    flushes = (_WRITE(MIB, 512), _FLUSH), (_WRITE(2 * MIB, 512), _FLUSH)
+    yield ThreadProgram("two flushes", plain, flushes)
     yield ThreadProgram(
-        "two writes into one new block", plain, ((_WRITE(MIB, 4096),), (_WRITE(MIB + 8192, 4096), _FLUSH))
+        "growth beside a commit", plain, ((_FLUSH,), (_WRITE(4 * MIB, 512), _FLUSH)), before=_FULL
     )
-    yield ThreadProgram(
-        "write beside flush", plain, ((_WRITE(MIB, 1024), _WRITE(2 * MIB, 512)), (_FLUSH, _FLUSH))
-    )
-    yield ThreadProgram("two flushes", plain, ((_WRITE(MIB, 512), _FLUSH), (_WRITE(2 * MIB, 512), _FLUSH)))
-    yield ThreadProgram("write beside trim", plain, ((_WRITE(0, 1024), _FLUSH), (_TRIM(0, MIB), _FLUSH)))
-    yield ThreadProgram("zero beside trim", plain, ((_ZERO(0, MIB), _FLUSH), (_TRIM(0, MIB), _FLUSH)))
-    yield ThreadProgram(
-        "read, trim, reuse",
-        plain,
-        ((_READ(0, 8192), _READ(0, 8192)), (_TRIM(0, MIB), _FLUSH), (_FLUSH, _WRITE(2 * MIB, 8192), _FLUSH)),
-        before=(_WRITE(MIB, 512),),
-    )
-    yield ThreadProgram(
-        "write, trim, reuse",
-        plain,
-        ((_WRITE(0, 8192),), (_TRIM(0, MIB), _FLUSH), (_FLUSH, _WRITE(2 * MIB, 1024), _FLUSH)),
-        before=(_WRITE(MIB, 512),),
-    )
-    yield ThreadProgram(
-        "two bits of one bitmap",
-        diff,
-        ((_WRITE(3 * MIB + 4096, 512),), (_WRITE(3 * MIB + 4608, 512), _FLUSH)),
-    )
-    yield ThreadProgram(
-        "two blocks, no bitmap yet", bare, ((_WRITE(0, 512), _FLUSH), (_WRITE(MIB, 512), _FLUSH))
-    )
-    yield ThreadProgram(
-        "partial and whole write", diff, ((_WRITE(MIB + 512, 512), _FLUSH), (_WRITE(MIB, MIB), _FLUSH))
-    )
-    yield ThreadProgram(
-        "read beside a first write",
-        diff,
-        ((_READ(MIB, 8192), _READ(MIB, 8192)), (_WRITE(MIB + 1024, 1024), _FLUSH)),
-    )
-    yield ThreadProgram(
-        "force unit access beside writes",
-        plain,
-        ((_FUA(MIB, 512), _FUA(MIB, 512)), (_WRITE(2 * MIB, 512), _TRIM(2 * MIB, MIB), _FLUSH)),
-    )
-    yield ThreadProgram(
-        "replay beside everything",
-        dirty(plain),
-        ((_WRITE(MIB + 512, 512), _FLUSH), (_READ(0, 8192), _READ(MIB, 8192)), (_TRIM(0, MIB), _FLUSH)),
-    )
-    yield ThreadProgram(
-        "replay in a child",
-        dirty(diff),
-        ((_WRITE(MIB + 1024, 512), _FLUSH), (_READ(MIB, 4096),), (_WRITE(3 * MIB + 512, 512), _FLUSH)),
-    )
+    units = (_FUA(MIB, 512), _FUA(MIB, 512)), (_WRITE(2 * MIB, 512), _TRIM(2 * MIB, MIB), _FLUSH)
+    yield ThreadProgram("force unit access beside writes", plain, units)
+    pages = (_FLUSH,), (_WRITE(510 * MIB, 512), _WRITE(512 * MIB, 512), _FLUSH)
+    yield ThreadProgram("two pages of a table", tables, pages, before=(_WRITE(1023 * MIB, 512),))
+    replay = (_WRITE(MIB + 512, 512), _FLUSH), (_READ(0, 8192), _READ(MIB, 8192)), (_TRIM(0, MIB), _FLUSH)
+    yield ThreadProgram("replay beside everything", dirty(plain), replay)
+
+
+def _reusers() -> Iterator[ThreadProgram]:
+    """No free space is left in the file, so that what is freed is what is used next."""
+    plain = dynamic()
+    trim, reuse = (_TRIM(0, MIB), _FLUSH), (_WRITE(2 * MIB, 8192), _FLUSH)
+    yield ThreadProgram("write beside trim", plain, ((_WRITE(0, 1024), _FLUSH), trim))
+    yield ThreadProgram("zero beside trim", plain, ((_ZERO(0, MIB), _FLUSH), trim))
+    yield ThreadProgram("trim in a commit, reuse", plain, ((_FLUSH,), trim[:1], reuse[:1]), before=_FULL)
+    yield ThreadProgram("trim, reuse in its commit", plain, (trim, reuse), before=_FULL)
+    reads = (_READ(0, 8192), _READ(0, 8192))
+    yield ThreadProgram("read, trim, reuse", plain, (reads, trim, reuse), before=_FULL)
+    yield ThreadProgram("write, trim, reuse", plain, ((_WRITE(0, 8192),), trim, reuse), before=_FULL)
+
+
+def _children() -> Iterator[ThreadProgram]:
+    diff, bare = child(), child_without_bitmap()
+    bits = (_WRITE(3 * MIB + 4096, 512),), (_WRITE(3 * MIB + 4608, 512), _FLUSH)
+    yield ThreadProgram("two bits of one bitmap", diff, bits)
+    bitmap = (_WRITE(0, 512), _FLUSH), (_WRITE(MIB, 512), _FLUSH)
+    yield ThreadProgram("two blocks, no bitmap yet", bare, bitmap)
+    whole = (_WRITE(MIB + 512, 512), _FLUSH), (_WRITE(4 * MIB, TAIL), _WRITE(4 * MIB + 512, 512), _FLUSH)
+    yield ThreadProgram("partial and whole write", diff, whole)
+    first = (_READ(MIB, 8192), _READ(MIB, 8192)), (_WRITE(MIB + 1024, 1024), _FLUSH)
+    yield ThreadProgram("read beside a first write", diff, first)
+    replay = (_WRITE(MIB + 1024, 512), _FLUSH), (_READ(MIB, 4096),), (_WRITE(3 * MIB + 512, 512), _FLUSH)
+    yield ThreadProgram("replay in a child", dirty(diff), replay)
 
 
 def dirty(base: CrashBase) -> CrashBase:
@@ -116,6 +116,7 @@ def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
         for operation in program.before:
             driver.perform(operation)
         scheduler.run(*(partial(_perform, driver, operations) for operations in program.threads))
+        store.mark(THREADS_END)
         driver.close()
     return store
 
@@ -139,9 +140,23 @@ def thread_records(program: ThreadProgram, count: int, seed: int = 0) -> Iterato
         yield stores.pop()
 
 
-def judge_threads(run: CrashRun, program: ThreadProgram, store: RecordingStore, medium: Medium) -> None:
-    """Judge the reads of one record, and try its crashes."""
+def judge_threads(
+    run: CrashRun,
+    program: ThreadProgram,
+    store: RecordingStore,
+    medium: Medium,
+    *,
+    point_count: int | None = None,
+) -> None:
+    """Judge the reads of one record, and try its crashes: at some moments of it, or at all."""
     for wrong in wrong_reads(program.base.disk, store.steps):
         run.tally.findings.append(CrashFinding(Violation("wrong read", wrong), program.name, "no crash"))
+    end = next(point for point, step in enumerate(store.steps, 1) if step.label == THREADS_END)
     if not run.is_done:
-        run.run(medium.copy(), store.steps, History(program.base.disk), workload=program.name)
+        run.run(
+            medium.copy(),
+            store.steps,
+            History(program.base.disk),
+            workload=program.name,
+            only_points=some_points(store.steps, point_count, always=(end,)),
+        )

@@ -1,0 +1,232 @@
+"""A device that fails: what an error leaves, when the image goes on, and when it must be opened again."""
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+
+import vhdx
+from vhdx._units import MIB
+from vhdx.format.bat import PayloadState
+from vhdx.storage.memory import MemoryStore
+from vhdx.testing import ImageBuilder
+from vhdx.testing.pages import Content
+from writing.disks import assert_sound, block_entry
+from writing.stores import Call, WatchedStore, file_bytes
+
+Change = Callable[[vhdx.Disk], object]
+
+
+def error_of(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "device")
+
+
+def fail_on(name: str, error: BaseException, *, nth: int = 1, above: int = 0) -> Callable[[Call], None]:
+    """Raise on the nth call of a kind at or above a file offset, and on all that follow."""
+    count = 0
+
+    def before(call: Call) -> None:
+        nonlocal count
+        if call.name == name and call.file_offset >= above:
+            count += 1
+            if count >= nth:
+                raise error
+
+    return before
+
+
+def image_with_content(*, child: bool = False) -> tuple[list[WatchedStore], Content]:
+    """A chain whose blocks 0 and 1 hold something, over dirty space; and its content."""
+    model = Content(size=8 * MIB)
+    parent = ImageBuilder(8 * MIB, name="parent")
+    if child:
+        parent.add_block(2, b"p" * MIB)
+        model.write(b"p" * MIB, 2 * MIB)
+    image = ImageBuilder.child_of(parent, block_size=MIB) if child else ImageBuilder(8 * MIB)
+    for block in (0, 1):
+        image.add_block(block, b"o" * MIB)
+        model.write(b"o" * MIB, block * MIB)
+    image.content.append((image.allocate(2 * MIB), b"\xd1" * 2 * MIB))
+    images = [image, parent] if child else [image]
+    return [WatchedStore(each.build_store()) for each in images], model
+
+
+NO_SPACE: dict[str, tuple[Change, str]] = {
+    "payload of a part": (lambda disk: disk.pwrite(b"n" * 512, 2 * MIB), "pwrite"),
+    "payload of a block": (lambda disk: disk.pwrite(b"n" * MIB, 2 * MIB), "pwrite"),
+    "zeroes around a part": (lambda disk: disk.pwrite(b"n" * 512, 2 * MIB), "write_zeroes"),
+    "zeroes of a block": (lambda disk: disk.write_zeroes(MIB, 2 * MIB, may_unmap=False), "pwrite"),
+    "growth": (lambda disk: [disk.pwrite(b"n", block * MIB) for block in range(2, 8)], "truncate"),
+}
+
+
+@pytest.mark.parametrize("child", [False, True])
+@pytest.mark.parametrize("name", NO_SPACE)
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_failed_payload_is_an_os_error_and_the_image_goes_on(name: str, child: bool, error: int) -> None:
+    stores, model = image_with_content(child=child)
+    change, call = NO_SPACE[name]
+    disk = vhdx.open(stores[0], "r+", parents=stores[1:])
+    disk.pwrite(b"k" * 512, 0, fua=True)
+    model.write(b"k" * 512, 0)
+    stores[0].before = fail_on(call, error_of(error), above=4 * MIB)
+    with pytest.raises(OSError, match=os.strerror(error)) as caught:
+        change(disk)
+    assert caught.value.errno == error
+    stores[0].before = lambda _: None
+    if name == "growth":
+        for block in (2, 3):
+            if disk.pread(1, block * MIB) == b"n":
+                model.write(b"n", block * MIB)
+    assert disk.pread(8 * MIB, 0) == model.read(8 * MIB, 0), "what failed has changed nothing"
+    disk.flush()
+    disk.pwrite(b"n" * 700, 2 * MIB)
+    disk.pwrite(b"n" * MIB, 6 * MIB)
+    model.write(b"n" * 700, 2 * MIB)
+    model.write(b"n" * MIB, 6 * MIB)
+    disk.close()
+    assert_sound(stores, model)
+
+
+def test_space_of_a_failed_write_is_used_by_the_next_one() -> None:
+    stores, model = image_with_content()
+    with vhdx.open(stores[0], "r+") as disk:
+        for _ in range(20):
+            stores[0].before = fail_on("pwrite", error_of(errno.ENOSPC), above=4 * MIB)
+            with pytest.raises(OSError, match="space"):
+                disk.pwrite(b"n" * MIB, 2 * MIB)
+            stores[0].before = lambda _: None
+        size = stores[0].size()
+        disk.pwrite(b"n" * MIB, 2 * MIB)
+        model.write(b"n" * MIB, 2 * MIB)
+        assert stores[0].size() == size
+    assert_sound(stores, model)
+
+
+def session_calls(disk: vhdx.Disk) -> dict[str, Change]:
+    """Everything that can be asked of a disk."""
+    return {
+        "write": lambda disk: disk.pwrite(b"x", 0),
+        "empty write": lambda disk: disk.pwrite(b"", 0),
+        "zero": lambda disk: disk.write_zeroes(512, 0),
+        "trim": lambda disk: disk.trim(512, 0),
+        "flush": lambda disk: disk.flush(),
+        "read": lambda disk: disk.pread(1, 0),
+        "ranges": lambda disk: disk.ranges(0, 1).__enter__(),
+    }
+
+
+POISONING = {
+    "session start, first header": ("start", "pwrite", 1),
+    "session start, first flush": ("start", "flush", 1),
+    "session start, second flush": ("start", "flush", 2),
+    "log start, empty entry": ("commit", "pwrite", 1),
+    "commit, payload flush": ("commit", "flush", 1),
+    "commit, log start": ("commit", "flush", 2),
+    "commit, log header": ("commit", "flush", 3),
+    "commit, entry": ("second commit", "pwrite", 2),
+    "commit, page in place": ("second commit", "pwrite", 3),
+    "commit, entry flush": ("second commit", "flush", 2),
+    "close, pages in place": ("close", "flush", 1),
+    "close, header": ("close", "flush", 2),
+    "close, second header": ("close", "pwrite", 2),
+}
+
+
+@pytest.mark.parametrize("error", [error_of(errno.EIO), error_of(errno.ENOSPC), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("name", POISONING)
+def test_failure_inside_a_commit_poisons_and_the_next_open_finds_everything(
+    name: str, error: BaseException
+) -> None:
+    when, call, nth = POISONING[name]
+    stores, model = image_with_content()
+    watched = stores[0]
+    disk = vhdx.open(watched, "r+")
+    step = _steps(disk, model)
+    for each in ("start", "commit", "second commit"):
+        if each == when:
+            break
+        step[each]()
+    watched.before = fail_on(call, error, nth=nth)
+    with pytest.raises(type(error)):
+        disk.close() if when == "close" else step[when]()
+    watched.before = lambda _: None
+    assert_poisoned(disk, watched, closed=when == "close")
+    # What had not been flushed may or may not be there; what had been is.
+    with vhdx.open(watched, "r+") as again:
+        found = again.pread(512, 3 * MIB)
+        assert found in (b"2" * 512, bytes(512))
+        if when == "close":
+            assert found == b"2" * 512
+        again.pwrite(b"3" * 512, 3 * MIB)
+        first = again.pread(512, 2 * MIB)
+        assert first == b"1" * 512 or when in ("start", "commit")
+    model.write(first, 2 * MIB)
+    model.write(b"3" * 512, 3 * MIB)
+    assert_sound(stores, model)
+
+
+def _steps(disk: vhdx.Disk, model: Content) -> dict[str, Callable[[], object]]:
+    return {
+        "start": lambda: disk.pwrite(b"1" * 512, 2 * MIB),
+        "commit": disk.flush,
+        "second commit": lambda: disk.pwrite(b"2" * 512, 3 * MIB, fua=True),
+    }
+
+
+def assert_poisoned(disk: vhdx.Disk, watched: WatchedStore, *, closed: bool) -> None:
+    """Every call fails, and closing writes nothing."""
+    before, calls = file_bytes(watched), len(watched.calls)
+    if not closed:
+        for change in session_calls(disk).values():
+            with pytest.raises(vhdx.ImagePoisonedError, match="open it again"):
+                change(disk)
+    disk.close()
+    assert len(watched.calls) == calls
+    assert file_bytes(watched) == before
+
+
+def test_failed_replay_poisons_and_the_next_open_replays_again() -> None:
+    from support.dirty import GROWN, ZEROED, applied, grow_then_zero, unlogged
+
+    for nth in range(1, 6):
+        image = unlogged()
+        image.dirty_log(*grow_then_zero(image))
+        watched = WatchedStore(image.build_store())
+        disk = vhdx.open(watched, "r+")
+        watched.before = fail_on("flush", error_of(errno.EIO), nth=nth)
+        with pytest.raises(OSError, match="error"):
+            disk.pwrite(b"n", 0)
+        watched.before = lambda _: None
+        assert_poisoned(disk, watched, closed=False)
+        with vhdx.open(watched) as again:
+            assert again.pread(again.size, 0) == applied(GROWN, ZEROED)
+
+
+def test_interrupt_while_payload_is_written_leaves_a_usable_image() -> None:
+    stores, model = image_with_content()
+    with vhdx.open(stores[0], "r+") as disk:
+        disk.pwrite(b"k", 0)
+        stores[0].before = fail_on("pwrite", KeyboardInterrupt(), above=4 * MIB)
+        with pytest.raises(KeyboardInterrupt):
+            disk.pwrite(b"n" * MIB, 2 * MIB)
+        stores[0].before = lambda _: None
+        assert disk.pread(MIB, 2 * MIB) == bytes(MIB)
+        disk.pwrite(b"n" * 512, 3 * MIB)
+    model.write(b"k", 0)
+    model.write(b"n" * 512, 3 * MIB)
+    assert_sound(stores, model)
+
+
+def test_state_of_a_block_whose_write_failed_is_as_before() -> None:
+    stores, _ = image_with_content()
+    with vhdx.open(stores[0], "r+") as disk:
+        disk.trim(MIB, MIB)
+        disk.flush()
+        stores[0].before = fail_on("pwrite", error_of(errno.ENOSPC), above=4 * MIB)
+        with pytest.raises(OSError, match="space"):
+            disk.pwrite(b"n" * MIB, MIB)
+        stores[0].before = lambda _: None
+    assert isinstance(stores[0].base, MemoryStore)
+    assert block_entry(stores[0].base, 1) == (PayloadState.UNMAPPED, 0)

@@ -1,0 +1,119 @@
+"""A real file system that runs full under an image: a plain error, nothing lost, and writing goes on afterwards."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vhdx
+from vhdx._units import KIB, MIB
+from vhdx.ops.create import create
+from vhdx.storage.file import FileStore
+from vhdx.testing.pages import Content
+from writing.disks import assert_sound
+
+
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system with about 20 MiB of space."""
+    if os.name != "posix" or os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=20m", "none", str(folder)]
+    if request.param == "ext4":
+        if shutil.which("mke2fs") is None:
+            pytest.skip("mke2fs is not installed (Debian: e2fsprogs)")
+        disk = tmp_path / "small.raw"
+        with disk.open("wb") as file:
+            file.truncate(24 * MIB)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m0", disk], check=True)
+        command = ["mount", "-o", "loop", str(disk), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(folder: Path, leave: int = 0) -> Path:
+    """Take the space that is left, but for some."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        free = shutil.disk_usage(folder).free - leave
+        try:
+            while free > 0:
+                free -= file.write(b"b" * min(free, 64 * KIB))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    return ballast
+
+
+def write_until_full(disk: vhdx.Disk, model: Content, *, flush: bool) -> OSError:
+    """Write block after block; the model gets what was written without an error."""
+    for number in range(64):
+        data = bytes([number + 1]) * 300_000
+        try:
+            disk.pwrite(data, number * MIB + 5000)
+            model.write(data, number * MIB + 5000)
+            if flush:
+                disk.flush()
+        except OSError as error:
+            return error
+    raise AssertionError("the file system never ran full")
+
+
+@pytest.mark.parametrize("flush", [True, False])
+@pytest.mark.parametrize("kind", ["dynamic", "child"])
+def test_image_on_a_full_file_system_loses_nothing_and_goes_on(small_disk: Path, kind: str, flush: bool) -> None:
+    path, parent = small_disk / "disk.vhdx", small_disk / "parent.vhdx"
+    model = Content(size=64 * MIB)
+    if kind == "child":
+        create(parent, 64 * MIB, block_size=MIB)
+        create(path, parent=parent, block_size=MIB)
+    else:
+        create(path, 64 * MIB, block_size=MIB)
+    ballast = fill(small_disk, 9 * MIB)
+    disk = vhdx.open(path, "r+")
+    error = write_until_full(disk, model, flush=flush)
+    assert error.errno == errno.ENOSPC
+    assert disk.pread(64 * MIB, 0) == model.read(64 * MIB, 0)
+    disk.pwrite(b"in place", 6000)
+    model.write(b"in place", 6000)
+    disk.flush()
+    ballast.unlink()
+    disk.pwrite(b"n" * MIB, 40 * MIB)
+    model.write(b"n" * MIB, 40 * MIB)
+    disk.close()
+    with FileStore.open(path) as store:
+        parents = [FileStore.open(parent)] if kind == "child" else []
+        assert_sound([store, *parents], model)
+        for each in parents:
+            each.close()
+
+
+def test_image_that_is_opened_on_a_full_file_system_is_not_harmed(small_disk: Path) -> None:
+    path = small_disk / "disk.vhdx"
+    create(path, 64 * MIB, block_size=MIB)
+    model = Content(size=64 * MIB)
+    with vhdx.open(path, "r+") as disk:
+        disk.pwrite(b"k" * MIB, 0)
+    model.write(b"k" * MIB, 0)
+    ballast = fill(small_disk)
+    disk = vhdx.open(path, "r+")
+    with pytest.raises(OSError, match="space") as caught:
+        disk.pwrite(b"n" * MIB, 5 * MIB)
+    assert caught.value.errno == errno.ENOSPC
+    assert disk.pread(64 * MIB, 0) == model.read(64 * MIB, 0)
+    ballast.unlink()
+    disk.pwrite(b"n" * MIB, 5 * MIB)
+    model.write(b"n" * MIB, 5 * MIB)
+    disk.close()
+    with FileStore.open(path) as store:
+        assert_sound([store], model)
