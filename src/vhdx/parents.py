@@ -203,7 +203,14 @@ class ParentFinder:
             if error.errno == errno.ELOOP:
                 search.forbidden.append(f"{shown} (a symbolic link)")
                 return None
+            if error.errno == errno.EINVAL:
+                search.forbidden.append(f"{shown} (no regular file)")
+                return None
             raise
+        if store.is_block_device:
+            store.close()
+            search.forbidden.append(f"{shown} (a block device)")
+            return None
         store.path = shown  # for the search of its own parent
         return self._open_owned(store)
 

@@ -168,14 +168,19 @@ def test_image_of_ours_that_qemu_filled_reads_as_the_peer_reads_it(
         assert_alike(disk, PEERS[peer]([path], stack))
 
 
-@each_peer
-@pytest.mark.parametrize("name", ["dynamic", "fixed", "large-blocks", "extras"])
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        (peer, name)
+        for peer in PEERS
+        for name in ("dynamic", "fixed", "large-blocks", "extras")
+        if (peer, name) != ("dissect", "extras")  # it refuses metadata items that it does not know
+    ],
+)
 def test_built_image_reads_as_the_peer_reads_it(
     tmp_path: Path, peer: str, name: str, stack: ExitStack
 ) -> None:
     paths = write_base(name, tmp_path)
-    if (peer, name) == ("dissect", "extras"):
-        pytest.skip("dissect refuses metadata items that it does not know")
     with vhdx.open(paths[0]) as disk:
         assert_alike(disk, PEERS[peer](paths, stack))
 
@@ -229,10 +234,10 @@ def test_real_image_reads_as_the_peer_reads_it(
     sample: Path, tmp_path: Path, peer: str, stack: ExitStack
 ) -> None:
     with vhdx.open(sample) as disk:
-        if disk.is_dirty:
-            pytest.skip(f"{peer} does not replay a log in memory")
         copy = tmp_path / sample.name
         shutil.copyfile(sample, copy)
+        if disk.is_dirty:  # which no peer replays in memory
+            run(tool("qemu-img"), "check", "-q", "-r", "all", copy)
         assert_alike(disk, PEERS[peer]([copy], stack))
 
 
