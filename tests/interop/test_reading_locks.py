@@ -21,26 +21,29 @@ pytestmark = [
 ]
 
 
+def ask(process: "subprocess.Popen[str]", command: str, answer: str) -> None:
+    """Give qemu-io one command and wait for its answer; a second line at once it might not look at."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{command}\n")
+    process.stdin.flush()
+    while answer not in process.stdout.readline():
+        assert process.poll() is None
+
+
 def test_image_that_qemu_is_writing_is_in_use_and_never_dirty(tmp_path: Path) -> None:
     path = ImageBuilder(8 * MIB).write(tmp_path / "disk.vhdx")
     with subprocess.Popen(
         ["qemu-io", "-f", "vhdx", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("write -P 1 0 65536\nlength\n")
-        process.stdin.flush()
-        while "8 MiB" not in process.stdout.readline():
-            assert process.poll() is None
+        ask(process, "write -P 1 0 65536", "wrote 65536")
         with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
             vhdx.open(path)
         with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
             list(check_image(path).findings())
         with vhdx.open(path, lock=False) as disk:
             assert disk.pread(10, 0) == b"\1" * 10
-        process.stdin.write("quit\n")
-        process.stdin.flush()
-        process.stdout.read()
+        process.communicate("quit\n")
     with vhdx.open(path) as disk:
         assert not disk.is_dirty
         assert disk.pread(65536, 0) == b"\1" * 65536
@@ -53,14 +56,7 @@ def test_parent_that_qemu_is_writing_is_in_use(tmp_path: Path) -> None:
     with subprocess.Popen(
         ["qemu-io", "-f", "vhdx", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("length\n")
-        process.stdin.flush()
-        while "8 MiB" not in process.stdout.readline():
-            assert process.poll() is None
+        ask(process, "length", "8 MiB")
         with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
             vhdx.open(child)
-        process.stdin.write("quit\n")
-        process.stdin.flush()
-        process.stdout.read()
+        process.communicate("quit\n")
