@@ -52,7 +52,7 @@ def crashed(flaw: str = "", limits: CrashLimits | None = None) -> CrashRun:
 def test_a_right_writer_survives_every_crash() -> None:
     run = crashed()
     assert not run.tally.findings, str(run.tally.findings[0])
-    assert run.tally.distinct > 500
+    assert run.tally.distinct > 200
     assert run.tally.nested
 
 

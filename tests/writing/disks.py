@@ -76,7 +76,9 @@ def assert_holds(disk: vhdx.Disk, model: Content) -> None:
         for at in range(extent.offset, position, PIECE):
             length = min(PIECE, position - at)
             file_offset = (extent.file_offset or 0) + at - extent.offset
-            if model.numbers(at, at + length) or not _is_hole(disk.images[extent.depth].store, file_offset, length):
+            if model.numbers(at, at + length) or not _is_hole(
+                disk.images[extent.depth].store, file_offset, length
+            ):
                 assert disk.pread(length, at) == model.read(length, at), f"differs in {length} bytes at {at}"
     assert position == disk.size
 

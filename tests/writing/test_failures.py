@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import vhdx
+from support.dirty import GROWN, ZEROED, applied, grow_then_zero, unlogged
 from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
@@ -52,12 +53,17 @@ def image_with_content(*, child: bool = False) -> tuple[list[WatchedStore], Cont
     return [WatchedStore(each.build_store()) for each in images], model
 
 
+def write_beginnings(disk: vhdx.Disk) -> None:
+    for block in range(2, 8):
+        disk.pwrite(b"n", block * MIB)
+
+
 NO_SPACE: dict[str, tuple[Change, str]] = {
     "payload of a part": (lambda disk: disk.pwrite(b"n" * 512, 2 * MIB), "pwrite"),
     "payload of a block": (lambda disk: disk.pwrite(b"n" * MIB, 2 * MIB), "pwrite"),
     "zeroes around a part": (lambda disk: disk.pwrite(b"n" * 512, 2 * MIB), "write_zeroes"),
     "zeroes of a block": (lambda disk: disk.write_zeroes(MIB, 2 * MIB, may_unmap=False), "pwrite"),
-    "growth": (lambda disk: [disk.pwrite(b"n", block * MIB) for block in range(2, 8)], "truncate"),
+    "growth": (write_beginnings, "truncate"),
 }
 
 
@@ -134,7 +140,9 @@ POISONING = {
 }
 
 
-@pytest.mark.parametrize("error", [error_of(errno.EIO), error_of(errno.ENOSPC), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [error_of(errno.EIO), error_of(errno.ENOSPC), KeyboardInterrupt()], ids=repr
+)
 @pytest.mark.parametrize("name", POISONING)
 def test_failure_inside_a_commit_poisons_and_the_next_open_finds_everything(
     name: str, error: BaseException
@@ -188,8 +196,6 @@ def assert_poisoned(disk: vhdx.Disk, watched: WatchedStore, *, closed: bool) -> 
 
 
 def test_failed_replay_poisons_and_the_next_open_replays_again() -> None:
-    from support.dirty import GROWN, ZEROED, applied, grow_then_zero, unlogged
-
     for nth in range(1, 6):
         image = unlogged()
         image.dirty_log(*grow_then_zero(image))

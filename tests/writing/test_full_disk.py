@@ -71,7 +71,9 @@ def write_until_full(disk: vhdx.Disk, model: Content, *, flush: bool) -> OSError
 
 @pytest.mark.parametrize("flush", [True, False])
 @pytest.mark.parametrize("kind", ["dynamic", "child"])
-def test_image_on_a_full_file_system_loses_nothing_and_goes_on(small_disk: Path, kind: str, flush: bool) -> None:
+def test_image_on_a_full_file_system_loses_nothing_and_goes_on(
+    small_disk: Path, kind: str, flush: bool
+) -> None:
     path, parent = small_disk / "disk.vhdx", small_disk / "parent.vhdx"
     model = Content(size=64 * MIB)
     if kind == "child":

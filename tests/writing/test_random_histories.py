@@ -2,10 +2,16 @@
 
 import errno
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import vhdx
 from vhdx._units import MIB
@@ -178,7 +184,7 @@ class Histories(RuleBasedStateMachine):
             self._close()
 
 
-Histories.TestCase.settings = settings(
+QUICK = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,
@@ -186,6 +192,5 @@ Histories.TestCase.settings = settings(
 )
 
 
-@pytest.mark.timeout(300)
-class TestHistories(Histories.TestCase):
-    """The disk is its model, whatever was done to it, and its file has no fault after each close."""
+def test_disk_is_its_model_whatever_was_done_to_it_and_its_file_has_no_fault_after_any_close() -> None:
+    run_state_machine_as_test(Histories, settings=QUICK)

@@ -46,10 +46,7 @@ def test_session_that_changes_nothing_leaves_the_file_as_it_was(name: str) -> No
     watched = WatchedStore(some_image().build_store())
     before = file_bytes(watched)
     with vhdx.open(watched, "r+") as disk:
-        if name == "zeroing of zeroes":
-            disk.write_zeroes(MIB, MIB)
-        else:
-            NOTHING[name](disk)
+        NOTHING[name](disk)
     assert file_bytes(watched) == before
     assert watched.calls == []
 
@@ -223,9 +220,12 @@ def test_image_whose_changes_are_tracked_is_written_only_when_asked(tmp_path: Pa
 def test_reading_image_refuses_changes() -> None:
     watched = WatchedStore(some_image().build_store())
     with vhdx.open(watched) as disk:
-        for change in (lambda: disk.pwrite(b"n", 0), lambda: disk.write_zeroes(1, 0), lambda: disk.trim(1, 0)):
-            with pytest.raises(vhdx.ReadOnlyImageError):
-                change()
+        with pytest.raises(vhdx.ReadOnlyImageError):
+            disk.pwrite(b"n", 0)
+        with pytest.raises(vhdx.ReadOnlyImageError):
+            disk.write_zeroes(1, 0)
+        with pytest.raises(vhdx.ReadOnlyImageError):
+            disk.trim(1, 0)
         disk.flush()
     with pytest.raises(vhdx.ImageClosedError):
         disk.pwrite(b"n", 0)

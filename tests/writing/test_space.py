@@ -64,7 +64,12 @@ def test_unknown_regions_and_soft_anchors_are_left_alone() -> None:
     anchor = image.add_block(0, b"A" * MIB, state=PayloadState.UNMAPPED)
     between = image.allocate(2 * MIB)
     last = image.add_region(UUID(int=REGION.int + 1), MIB)
-    image.content += [(region, b"R" * 3 * MIB), (last, b"L" * MIB), (gap, DIRT * MIB), (between, DIRT * 2 * MIB)]
+    image.content += [
+        (region, b"R" * 3 * MIB),
+        (last, b"L" * MIB),
+        (gap, DIRT * MIB),
+        (between, DIRT * 2 * MIB),
+    ]
     store = image.build_store()
     with vhdx.open(store, "r+") as disk:
         for block in range(1, 8):

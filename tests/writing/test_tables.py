@@ -80,7 +80,12 @@ def test_every_chunk_of_a_child_gets_its_own_bitmap(sector_size: int) -> None:
     parent.add_block(0, b"p" * MIB)
     child = ImageBuilder.child_of(parent, block_size=2 * MIB)
     stores = [child.build_store(), parent.build_store()]
-    offsets = [sector_size * 5, chunk_size - 2 * sector_size, chunk_size + 2 * MIB, 2 * chunk_size + sector_size]
+    offsets = [
+        sector_size * 5,
+        chunk_size - 2 * sector_size,
+        chunk_size + 2 * MIB,
+        2 * chunk_size + sector_size,
+    ]
     with vhdx.open(stores[0], "r+", parents=stores[1:]) as disk:
         for offset in offsets:
             disk.pwrite(b"c" * sector_size, offset)

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_bytes_of_one_sector_written_by_many_threads_are_all_there(kind: str, ro
                 if chance.random() < 0.1:
                     disk.flush()
 
-        run_together([lambda index=index: worker(index) for index in range(THREADS)])  # type: ignore[misc]
+        run_together([partial(worker, index) for index in range(THREADS)])
     for pieces in written:
         for offset, data in pieces.items():
             model.write(data, offset)
@@ -97,7 +98,10 @@ def own_blocks(disk: vhdx.Disk, model: Content, index: int, seed: int) -> None:
     for number in range(25):
         match chance.choice(("write", "write", "whole", "trim", "zero", "read", "flush")):
             case "write":
-                offset, data = start + chance.randrange(MIB - 5000), bytes([number + 1]) * chance.randrange(5000)
+                offset, data = (
+                    start + chance.randrange(MIB - 5000),
+                    bytes([number + 1]) * chance.randrange(5000),
+                )
                 disk.pwrite(data, offset)
                 model.write(data, offset)
             case "whole":
@@ -125,9 +129,7 @@ def test_blocks_changed_in_every_way_by_a_thread_each_are_their_models(tmp_path:
         path.write_bytes(pread_zero_extended(stores[0], stores[0].size(), 0))
         leaf = FileStore.open(path, writable=True)
     with vhdx.open(leaf, "r+", parents=stores[1:]) as disk:
-        run_together(
-            [lambda index=index: own_blocks(disk, models[index], index, 5) for index in range(THREADS)]  # type: ignore[misc]
-        )
+        run_together([partial(own_blocks, disk, models[index], index, 5) for index in range(THREADS)])
     model = Content(size=8 * MIB)
     for index, part in enumerate(models):
         model.write(part.read(MIB, index * MIB), index * MIB)
@@ -161,8 +163,6 @@ def test_readers_never_see_another_blocks_bytes() -> None:
                 assert found <= allowed
                 seen.update(found)
 
-        workers = [lambda block=block: writer(block) for block in range(4)]  # type: ignore[misc]
-        workers += [lambda block=block: reader(block) for block in range(4)]  # type: ignore[misc]
-        run_together(workers)
+        run_together([partial(each, block) for each in (writer, reader) for block in range(4)])
     assert seen, "the readers never ran"
     assert_sound([store], Content(size=4 * MIB))

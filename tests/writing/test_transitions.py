@@ -114,7 +114,7 @@ def make_image(kind: str, state: str, size: int) -> tuple[ImageBuilder, ImageBui
 def set_state(image: ImageBuilder, state: str) -> None:
     number = STATES[state]
     if number == 7:
-        image.add_partial_block(BLOCK, {sector: OLD * SECTOR for sector in HELD})
+        image.add_partial_block(BLOCK, dict.fromkeys(HELD, OLD * SECTOR))
         bits = image.bitmaps[0][1]
         bits[256:512] = bytes(256)
         for sector in HELD:

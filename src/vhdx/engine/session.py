@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vhdx.engine.allocator import Allocator
     from vhdx.engine.commit import Committer
     from vhdx.engine.header_writer import HeaderWriter
+    from vhdx.engine.host_space import HostSpace
     from vhdx.engine.log_replay import Replay
     from vhdx.engine.opening import Opened
     from vhdx.engine.page_cache import PageCache
@@ -47,6 +48,7 @@ class WriteSession:
         headers: HeaderWriter,
         allocator: Allocator,
         committer: Committer,
+        host_space: HostSpace,
         sync: Sync,
         leave_overlay: Callable[[], None],
     ) -> None:
@@ -57,6 +59,7 @@ class WriteSession:
         self._headers = headers
         self._allocator = allocator
         self._committer = committer
+        self._host_space = host_space
         self._leave_overlay = leave_overlay
         self._lock = sync.lock()
         self.has_begun = False
@@ -74,7 +77,8 @@ class WriteSession:
     def _begin_once(self) -> None:
         if self.has_begun:
             return
-        self._reserve_log()
+        header = self._headers.current
+        self._host_space.reserve(header.log_length, header.log_offset)
         with self._committer.guarded():
             self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
             if self._opened.replay is not None:
@@ -83,17 +87,6 @@ class WriteSession:
                 self._make_log()
             self._heal_region_tables()
             self.has_begun = True
-
-    def _reserve_log(self) -> None:
-        """Have host space for the log before anything changes: a full disk must not stop a commit half-way."""
-        header = self._headers.current
-        if header.log_length:
-            self._reserve(header.log_length, header.log_offset)
-
-    def _reserve(self, length: int, file_offset: int) -> None:
-        reserve = getattr(self._store, "reserve", None)
-        if reserve is not None:
-            reserve(length, file_offset)
 
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
@@ -115,7 +108,7 @@ class WriteSession:
         space = self._allocator.allocate(_NEW_LOG_LENGTH)
         if not space.known_zero:
             self._store.write_zeroes(space.length, space.file_offset)
-        self._reserve(space.length, space.file_offset)
+        self._host_space.reserve(space.length, space.file_offset)
         self._store.flush()
         self._headers.update(log_offset=space.file_offset, log_length=space.length)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.block_rules import BlockRules
     from vhdx.engine.commit import Committer
+    from vhdx.engine.host_space import HostSpace
     from vhdx.engine.in_flight import InFlight
     from vhdx.engine.page_cache import PageCache
     from vhdx.engine.session import WriteSession
@@ -51,6 +52,7 @@ class Writer:
         session: WriteSession,
         allocator: Allocator,
         committer: Committer,
+        host_space: HostSpace,
         in_flight: InFlight,
         *,
         keeps_space: bool,
@@ -65,6 +67,7 @@ class Writer:
         self._session = session
         self._allocator = allocator
         self._committer = committer
+        self._host_space = host_space
         self.in_flight = in_flight
         self._keeps_space = keeps_space
         self.read_through = read_through
@@ -355,10 +358,13 @@ class Writer:
     def _apply(self, changes: list[PageChange]) -> None:
         """Put changes that belong together into the page cache; commit first if the next entry is full."""
         try:
+            for change in changes:
+                self._host_space.reserve(len(change.data), change.file_offset)
             while not self._pages.apply(changes, MAX_PAGES):
                 self._committer.flush()
         except OSError:
-            raise  # nothing has changed: reading a page failed, or the commit, which poisons by itself
+            # Nothing has changed: the host is full, reading a page failed, or the commit, which poisons by itself.
+            raise
         except BaseException as error:
             self._committer.poison = self._committer.poison or error
             raise

@@ -12,6 +12,7 @@ from vhdx.engine.allocator import Allocator
 from vhdx.engine.bat_scan import BlockScan
 from vhdx.engine.commit import Committer
 from vhdx.engine.header_writer import HeaderWriter, has_headroom
+from vhdx.engine.host_space import HostSpace
 from vhdx.engine.in_flight import InFlight
 from vhdx.engine.log_writer import LogWriter
 from vhdx.engine.session import WriteSession
@@ -101,7 +102,10 @@ def make_writer(
     allocator = Allocator(store, opened.file_size, used_end, scan.free, in_flight, sync, on_growth)
     headers = HeaderWriter(store, opened.headers)
     committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
-    session = WriteSession(opened, store, pages, headers, allocator, committer, sync, leave_overlay)
+    host_space = HostSpace(store)
+    session = WriteSession(
+        opened, store, pages, headers, allocator, committer, host_space, sync, leave_overlay
+    )
     return Writer(
         store,
         bat,
@@ -110,6 +114,7 @@ def make_writer(
         session,
         allocator,
         committer,
+        host_space,
         in_flight,
         keeps_space=keeps_space,
         read_through=read_through,

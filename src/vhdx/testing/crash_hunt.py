@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vhdx.testing.crash_bases import BASES, CrashBase
+from vhdx.testing.crash_campaign import run_program
 from vhdx.testing.crash_run import CrashRun, CrashTally
 from vhdx.testing.crash_states import CrashLimits
 from vhdx.testing.crash_workloads import Workload, full_log_workload, mixed_workloads, record, try_record
 from vhdx.testing.medium import Medium
 from vhdx.testing.record_rules import record_faults
 from vhdx.testing.roles import vhdx_roles
-from vhdx.testing.thread_programs import all_programs, judge_threads, thread_records
+from vhdx.testing.thread_programs import all_programs
 
 MIXED: tuple[str, ...] = (
     "dynamic",
@@ -30,7 +31,7 @@ class HuntBudget:
 
     states: int = 1500
     """Distinct crash states of single threads."""
-    schedules: int = 10
+    schedules: int = 80
     """Of each program of several threads."""
     points: int = 16
     """Moments of each record at which a crash is tried."""
@@ -69,7 +70,8 @@ def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: Crash
     store, first = record(workload)
     if budget.rules:
         yield from (f"{fault}\n  workload: {workload}" for fault in record_faults(store.start, store.steps))
-    try_record(_run(workload.base, budget, tally), workload, store, first, medium)
+    run = _run(workload.base, budget, tally)
+    try_record(run, workload, store, first, medium)
     yield from map(str, tally.findings)
 
 
@@ -89,11 +91,6 @@ def _full_log(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
 
 def _threads(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     for program in all_programs():
-        medium = Medium(program.base.content)
-        for store in thread_records(program, budget.schedules, budget.seed):
-            if budget.rules:
-                faults = record_faults(store.start, store.steps)
-                yield from (f"{fault}\n  threads: {program.name}" for fault in faults)
-            run = _run(program.base, budget, tally)
-            judge_threads(run, program, store, medium, point_count=budget.points // 4)
-            yield from map(str, tally.findings)
+        found = run_program(program, budget.schedules, seed=budget.seed, rules=budget.rules)
+        tally.add(found)
+        yield from map(str, found.findings)

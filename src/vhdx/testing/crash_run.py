@@ -55,6 +55,16 @@ class CrashTally:
     findings: list[CrashFinding] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
 
+    def add(self, other: "CrashTally") -> None:
+        """Add the figures of a run on other images: none of its states is one of these."""
+        self.distinct += other.distinct
+        self.nested += other.nested
+        self.dirty += other.dirty
+        self.replay_changes += other.replay_changes
+        self.revisited += other.revisited
+        self.by_role.update(other.by_role)
+        self.findings += other.findings
+
     def report(self) -> str:
         """The figures, a line each."""
         share = 100 * self.replay_changes / max(1, self.distinct)

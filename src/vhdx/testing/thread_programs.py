@@ -13,7 +13,7 @@ from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import Driver, Operation, Verb
 from vhdx.testing.read_check import wrong_reads
-from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.recording_store import RecordingStore, Step
 from vhdx.testing.scheduler import Scheduler
 from vhdx.testing.schedules import explore, seeded
 from vhdx.testing.subjects import fixed_entropy
@@ -127,17 +127,34 @@ def _perform(driver: Driver, operations: tuple[Operation, ...]) -> None:
 
 
 def thread_records(program: ThreadProgram, count: int, seed: int = 0) -> Iterator[RecordingStore]:
-    """Records of a program under `count` schedules of few interruptions, and as many random ones."""
+    """Different records of a program under `count` schedules of few interruptions, and some random ones."""
     stores: list[RecordingStore] = []
+    seen: set[int] = set()
 
     def run(scheduler: Scheduler) -> None:
         stores.append(run_threads(program, scheduler))
 
-    for _ in explore(run, interruptions=2, limit=count, seed=seed):
-        yield stores.pop()
-    for number in range(count):
-        run(Scheduler(seeded(seed + number)))
-        yield stores.pop()
+    def schedules() -> Iterator[None]:
+        for _ in explore(run, interruptions=2, limit=count, seed=seed):
+            yield
+        for number in range(count // 4):
+            run(Scheduler(seeded(seed + number)))
+            yield
+
+    for _ in schedules():
+        store = stores.pop()
+        signature = hash(tuple(_gist(step) for step in store.steps))
+        if signature not in seen:
+            seen.add(signature)
+            yield store
+
+
+def _gist(step: Step) -> object:
+    """What distinguishes a step from others, as far as crashes and reads go."""
+    change = step.change
+    if change is not None:
+        return step.kind, change.number, change.kind, change.file_offset, change.length, change.data
+    return step.kind, tuple(other.number for other in step.covered), str(step.label)
 
 
 def judge_threads(

@@ -1,0 +1,117 @@
+"""Crash states by the thousand: every image of `crash_bases`, short sequences first, then long random ones."""
+
+import random
+from collections.abc import Iterator
+from typing import Final
+
+from vhdx.testing.crash_bases import BASES, CrashBase
+from vhdx.testing.crash_oracle import Violation
+from vhdx.testing.crash_run import CrashFinding, CrashRun, CrashTally
+from vhdx.testing.crash_states import CrashLimits
+from vhdx.testing.crash_workloads import (
+    SHORT_LOG,
+    Workload,
+    full_log_workload,
+    random_workload,
+    record,
+    short_workloads,
+    try_record,
+)
+from vhdx.testing.medium import Medium
+from vhdx.testing.operations import short_sequences
+from vhdx.testing.record_rules import record_faults
+from vhdx.testing.roles import vhdx_roles
+from vhdx.testing.thread_programs import ThreadProgram, judge_threads, thread_records
+
+BRIEF: Final = CrashLimits(per_point=8)
+"""Few states at each moment, so that a small run sees many moments."""
+THOROUGH: Final = CrashLimits(per_point=64)
+
+
+def brief_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
+    """For ever: one to three operations and a close, crashed at some moments; now and then a long sequence."""
+    rng = random.Random(f"{base.name} {seed}")
+    single = [operation for (operation,) in short_sequences(base.shape, base.blocks, 1)]
+    yield full_log_workload(base, point_count=12)
+    while True:
+        for length in (1, 2, 3, 2, 3):
+            operations = tuple(rng.choices(single, k=length))
+            capacity = rng.choice((None, SHORT_LOG))
+            yield Workload(base, operations, closes=True, log_capacity=capacity, point_count=20)
+        yield random_workload(base, rng.getrandbits(32), point_count=24)
+
+
+def thorough_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
+    """Every sequence of one operation and of two; then for ever: sequences of three, and of fifty."""
+    rng = random.Random(f"{base.name} {seed}")
+    yield full_log_workload(base, point_count=200)
+    yield from short_workloads(base, 1)
+    pairs = list(short_workloads(base, 2))
+    rng.shuffle(pairs)
+    yield from pairs
+    single = [operation for (operation,) in short_sequences(base.shape, base.blocks, 1)]
+    while True:
+        for _ in range(12):
+            operations = tuple(rng.choices(single, k=3))
+            capacity = rng.choice((None, SHORT_LOG))
+            yield Workload(base, operations, closes=rng.random() < 0.3, log_capacity=capacity)
+        yield random_workload(base, rng.getrandbits(32), point_count=150)
+
+
+def exhaustive_workloads(base: CrashBase) -> Iterator[Workload]:
+    """Every sequence of up to three operations, with a long log and with a short one."""
+    for capacity in (None, SHORT_LOG):
+        for length in (1, 2, 3):
+            yield from short_workloads(base, length, log_capacity=capacity)
+
+
+def run_base(name: str, states: int, *, seed: int = 0, mode: str = "brief") -> CrashTally:
+    """Try so many distinct states of one image; stop at the first violation."""
+    base = BASES[name]()
+    modes = {
+        "brief": lambda: brief_workloads(base, seed),
+        "thorough": lambda: thorough_workloads(base, seed),
+        "exhaustive": lambda: exhaustive_workloads(base),
+    }
+    tally, medium = CrashTally(), Medium(base.content)
+    run = CrashRun(
+        base.subject,
+        base.shape,
+        limits=BRIEF if mode == "brief" else THOROUGH,
+        roles=vhdx_roles,
+        tally=tally,
+        max_states=states,
+        nested_limit=2 if mode == "brief" else 4,
+        seed=seed,
+    )
+    for workload in modes[mode]():
+        store, first = record(workload)
+        for fault in record_faults(store.start, store.steps):
+            tally.findings.append(CrashFinding(Violation("rule", fault), str(workload), "no crash"))
+        try_record(run, workload, store, first, medium)
+        if run.is_done:
+            break
+    return tally
+
+
+def run_program(
+    program: ThreadProgram, schedules: int, *, points: int = 2, seed: int = 0, rules: bool = True
+) -> CrashTally:
+    """Try a program of several threads under so many schedules; stop at the first violation."""
+    tally, medium = CrashTally(), Medium(program.base.content)
+    for store in thread_records(program, schedules, seed):
+        for fault in record_faults(store.start, store.steps) if rules else ():
+            tally.findings.append(CrashFinding(Violation("rule", fault), program.name, "no crash"))
+        run = CrashRun(
+            program.base.subject,
+            program.base.shape,
+            limits=CrashLimits(per_point=3),
+            roles=vhdx_roles,
+            tally=tally,
+            nested_limit=0,
+            seed=seed,
+        )
+        judge_threads(run, program, store, medium, point_count=points)
+        if tally.findings:
+            break
+    return tally

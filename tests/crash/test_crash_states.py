@@ -1,0 +1,182 @@
+"""The states that are enumerated are those that a crash may leave, and their digests are those of their bytes."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState, MediaFault
+from vhdx.testing.medium import Medium
+from vhdx.testing.pages import Content
+from vhdx.testing.recording_store import RecordingStore
+
+
+def states_of(
+    work: Callable[[RecordingStore], object], start: bytes = b"", limits: CrashLimits | None = None
+) -> list[CrashState]:
+    store = RecordingStore(start)
+    work(store)
+    return list(CrashEnumerator(store.start, store.steps, limits=limits))
+
+
+def contents_of(work: Callable[[RecordingStore], object], start: bytes = b"") -> set[bytes]:
+    found = set()
+    for state in states_of(work, start):
+        content = state.content()
+        found.add(content.read(content.size, 0))
+    return found
+
+
+def test_every_subset_of_independent_writes_is_a_state() -> None:
+    def work(store: RecordingStore) -> None:
+        for index in range(5):
+            store.pwrite(bytes([index + 1]) * 512, index * 512)
+
+    assert len(contents_of(work, bytes(2560))) == 32
+
+
+def test_flushed_writes_are_in_every_later_state() -> None:
+    def work(store: RecordingStore) -> None:
+        store.pwrite(b"1" * 512, 0)
+        store.flush()
+        store.pwrite(b"2" * 512, 512)
+
+    assert contents_of(work, bytes(1024)) == {
+        bytes(1024),
+        b"1" * 512 + bytes(512),
+        b"1" * 512 + b"2" * 512,
+    }
+
+
+def test_overlapping_writes_stay_in_their_order() -> None:
+    def work(store: RecordingStore) -> None:
+        store.pwrite(b"1" * 512, 0)
+        store.pwrite(b"2" * 512, 0)
+
+    assert contents_of(work, bytes(512)) == {bytes(512), b"1" * 512, b"2" * 512}
+
+
+def test_sectors_of_one_write_are_kept_or_lost_each_on_its_own() -> None:
+    found = contents_of(lambda store: store.pwrite(b"1" * 1536, 0), bytes(1536))
+    torn = {b"".join(found) for found in _products([b"1" * 512, bytes(512)], 3)}
+    assert found <= torn
+    prefixes = {b"1" * (512 * count) + bytes(1536 - 512 * count) for count in range(4)}
+    holes = {b"1" * (512 * at) + bytes(512) + b"1" * (1024 - 512 * at) for at in range(3)}
+    assert prefixes | holes <= found
+
+
+def _products(pieces: list[bytes], count: int) -> list[list[bytes]]:
+    return (
+        [[]] if not count else [[piece, *rest] for piece in pieces for rest in _products(pieces, count - 1)]
+    )
+
+
+def test_an_extension_loses_its_data_or_its_length() -> None:
+    found = contents_of(lambda store: store.pwrite(b"1" * 512, 1024), b"0" * 512)
+    assert found == {b"0" * 512, b"0" * 512 + bytes(1024), b"0" * 512 + bytes(512) + b"1" * 512}
+
+
+def test_a_later_growth_may_come_before_the_data() -> None:
+    def work(store: RecordingStore) -> None:
+        store.pwrite(b"1" * 512, 0)
+        store.truncate(1024)
+
+    assert bytes(1024) in contents_of(work, bytes(512))
+
+
+def test_what_a_kept_truncation_cut_off_does_not_come_back() -> None:
+    def work(store: RecordingStore) -> None:
+        store.truncate(512)
+        store.truncate(1024)
+
+    assert contents_of(work, b"0" * 1024) == {b"0" * 1024, b"0" * 512, b"0" * 512 + bytes(512)}
+
+
+def test_punched_ranges_are_kept_in_part() -> None:
+    found = contents_of(lambda store: store.punch_hole(1024, 0), b"0" * 1024)
+    assert {bytes(1024), bytes(512) + b"0" * 512, b"0" * 512 + bytes(512), b"0" * 1024} <= found
+
+
+def test_a_durable_write_is_not_overwritten_by_an_older_one_that_never_became_durable() -> None:
+    from vhdx.testing.recording_store import Call, Fault
+
+    def work(store: RecordingStore) -> None:
+        store.fault = Fault(Call.FLUSH, 1, OSError())
+        store.pwrite(b"1" * 1024, 0)
+        with pytest.raises(OSError):
+            store.flush()
+        store.pwrite(b"2" * 512, 0)
+        store.flush()
+        store.mark("end")
+
+    states = states_of(work, bytes(1024))
+    last = [state.content().read(1024, 0) for state in states if state.point == max(s.point for s in states)]
+    assert set(last) == {b"2" * 512 + bytes(512), b"2" * 512 + b"1" * 512}
+
+
+def test_many_pending_writes_are_tried_by_prefixes_drops_keeps_and_pairs() -> None:
+    def work(store: RecordingStore) -> None:
+        for index in range(14):
+            store.pwrite(bytes([index + 1]) * 512, index * 512)
+
+    found = {state.content().read(14 * 512, 0)[::512] for state in states_of(work, bytes(14 * 512))}
+    everything = bytes(range(1, 15))
+    for index in range(14):
+        assert everything[:index] + bytes(14 - index) in found
+        assert everything[:index] + b"\0" + everything[index + 1 :] in found
+        assert bytes(index) + everything[index : index + 1] + bytes(13 - index) in found
+
+
+def test_a_limit_keeps_the_most_telling_states() -> None:
+    def work(store: RecordingStore) -> None:
+        for index in range(8):
+            store.pwrite(bytes([index + 1]) * 512, index * 512)
+
+    states = states_of(work, bytes(4096), CrashLimits(per_point=4))
+    at_end = [state.content().read(4096, 0)[::512] for state in states if state.point == states[-1].point]
+    assert len(at_end) == 4
+    assert bytes(range(1, 9)) in at_end
+    assert bytes(7) + b"\x08" in at_end
+
+
+def test_a_lost_structure_holds_garbage_and_nothing_else_changes() -> None:
+    store = RecordingStore(b"0" * 2048)
+    fault = MediaFault("copy", 512, b"?" * 512)
+    states = list(CrashEnumerator(store.start, store.steps, media_faults=[fault]))
+    contents = {state.content().read(2048, 0) for state in states}
+    assert contents == {b"0" * 2048, b"0" * 512 + b"?" * 512 + b"0" * 1024}
+
+
+def random_work(seed: int) -> RecordingStore:
+    rng = random.Random(seed)
+    store = RecordingStore(rng.randbytes(rng.randrange(0, 20000)))
+    for _ in range(rng.randrange(1, 12)):
+        offset, length = rng.randrange(0, 40) * 512, rng.randrange(1, 20) * 512
+        match rng.randrange(6):
+            case 0 | 1 | 2:
+                store.pwrite(rng.choice((rng.randbytes(length), bytes(length))), offset)
+            case 3:
+                store.write_zeroes(length, offset)
+            case 4:
+                store.truncate(rng.randrange(0, 40) * 512)
+            case _:
+                store.flush()
+    return store
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_digest_is_that_of_the_bytes(seed: int) -> None:
+    store = random_work(seed)
+    limits = CrashLimits(per_point=20)
+    digests: dict[int, Content] = {}
+    for state in CrashEnumerator(store.start, store.steps, limits=limits, seed=seed):
+        content = state.content()
+        assert digests.setdefault(state.digest, content) == content
+        assert Medium(content).digest == state.digest
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_keeping_everything_gives_what_a_reader_sees(seed: int) -> None:
+    store = random_work(seed)
+    states = list(CrashEnumerator(store.start, store.steps))
+    assert any(state.content() == store.content for state in states if state.point == states[-1].point)
