@@ -6,34 +6,105 @@ with vhdx.open("disk.vhdx") as disk:
     print(disk.size, disk.pread(512, 0))
 """
 
-from vhdx.blockdev.device import ZERO, Ability, BlockDevice, Limits, Range
-from vhdx.blockdev.extent import Extent
-from vhdx.chain import Disk
-from vhdx.chain import open_disk as open
-from vhdx.errors import (
-    ChainCycleError,
-    ChainError,
-    CorruptImageError,
-    FormatError,
-    ImageClosedError,
-    ImageLockedError,
-    ImagePoisonedError,
-    ImageStateError,
-    LogReplayRequiredError,
-    NotVhdxError,
-    ParentForbiddenError,
-    ParentMismatchError,
-    ParentNotFoundError,
-    ReadOnlyImageError,
-    RequestError,
-    UnsupportedFeatureError,
-    VhdxError,
-)
-from vhdx.image import Image
-from vhdx.ops.probe import probe
-from vhdx.parents import ParentRequest, ParentRoot
-from vhdx.report import Finding
-from vhdx.rules import RuleCode, Severity
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vhdx.blockdev.device import ZERO, Ability, BlockDevice, Limits, Range
+    from vhdx.blockdev.extent import Extent
+    from vhdx.chain import Disk
+    from vhdx.chain import open_disk as open
+    from vhdx.errors import (
+        ChainCycleError,
+        ChainError,
+        CorruptImageError,
+        FormatError,
+        ImageClosedError,
+        ImageLockedError,
+        ImagePoisonedError,
+        ImageStateError,
+        LogReplayRequiredError,
+        NotVhdxError,
+        ParentForbiddenError,
+        ParentMismatchError,
+        ParentNotFoundError,
+        ReadOnlyImageError,
+        RequestError,
+        UnsupportedFeatureError,
+        VhdxError,
+    )
+    from vhdx.image import Image
+    from vhdx.ops.create import create
+    from vhdx.ops.probe import probe
+    from vhdx.parents import ParentRequest, ParentRoot
+    from vhdx.report import Finding
+    from vhdx.rules import RuleCode, Severity
+
+# Each name is imported when it is first used: a command that needs one room must not wait for all of them.
+_HOMES = {
+    name: room
+    for room, names in {
+        "vhdx.blockdev.device": (
+            "ZERO",
+            "Ability",
+            "BlockDevice",
+            "Limits",
+            "Range",
+        ),
+        "vhdx.blockdev.extent": ("Extent",),
+        "vhdx.chain": (
+            "Disk",
+            "open",
+        ),
+        "vhdx.errors": (
+            "ChainCycleError",
+            "ChainError",
+            "CorruptImageError",
+            "FormatError",
+            "ImageClosedError",
+            "ImageLockedError",
+            "ImagePoisonedError",
+            "ImageStateError",
+            "LogReplayRequiredError",
+            "NotVhdxError",
+            "ParentForbiddenError",
+            "ParentMismatchError",
+            "ParentNotFoundError",
+            "ReadOnlyImageError",
+            "RequestError",
+            "UnsupportedFeatureError",
+            "VhdxError",
+        ),
+        "vhdx.image": ("Image",),
+        "vhdx.ops.create": ("create",),
+        "vhdx.ops.probe": ("probe",),
+        "vhdx.parents": (
+            "ParentRequest",
+            "ParentRoot",
+        ),
+        "vhdx.report": ("Finding",),
+        "vhdx.rules": (
+            "RuleCode",
+            "Severity",
+        ),
+    }.items()
+    for name in names
+}
+_NAMES_AT_HOME = {"open": "open_disk"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vhdx' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), _NAMES_AT_HOME.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "ZERO",
@@ -66,6 +137,7 @@ __all__ = [
     "Severity",
     "UnsupportedFeatureError",
     "VhdxError",
+    "create",
     "open",
     "probe",
 ]

@@ -7,12 +7,12 @@ import pytest
 
 from vhdx import Image, NotVhdxError, RequestError
 from vhdx._units import GIB, KIB, MIB, TIB
-from vhdx.create import ImageLayout, ImageWriter, MetadataItem, check_parameters, disk_parameters
 from vhdx.format.bat import PayloadState
 from vhdx.format.geometry import Geometry
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.metadata import IS_USER, IS_VIRTUAL_DISK
 from vhdx.format.parent_locator import ParentLocator
+from vhdx.image_writer import ImageLayout, ImageWriter, MetadataItem, check_parameters, disk_parameters
 from vhdx.ops.check import check_image
 from vhdx.storage.base import pread
 from vhdx.storage.memory import MemoryStore

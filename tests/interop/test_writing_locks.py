@@ -91,7 +91,7 @@ def test_qemu_that_writes_keeps_our_writers_and_readers_out(image: Path) -> None
     with qemu_io(image):
         for mode in ("r", "r+"):
             with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
-                vhdx.open(image, mode)  # type: ignore[arg-type]
+                vhdx.open(image, mode)
     vhdx.open(image, "r+").close()
 
 
@@ -127,4 +127,4 @@ def test_two_of_our_writers_exclude_each_other(image: Path) -> None:
     with vhdx.open(image, "r+"):
         for mode in ("r", "r+"):
             with pytest.raises(vhdx.ImageLockedError):
-                vhdx.open(image, mode)  # type: ignore[arg-type]
+                vhdx.open(image, mode)

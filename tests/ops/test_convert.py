@@ -15,7 +15,7 @@ import vhdx
 from vhdx import Extent, Limits, ParentNotFoundError, RequestError
 from vhdx._units import MIB, TIB
 from vhdx.blockdev.device import Range
-from vhdx.create import ImageWriter, disk_parameters
+from vhdx.image_writer import ImageWriter, disk_parameters
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create

@@ -8,7 +8,7 @@ used for payload within it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 from uuid import UUID, uuid4
 
 from vhdx.format.constants import LOG_SECTOR_SIZE
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 MAX_PAGES = MAX_PORTABLE_DESCRIPTORS
 """Pages that one entry can take; QEMU cannot read larger ones."""
+
+
+_SPARE_LENGTH: Final = 2 * LOG_SECTOR_SIZE
+"""Never used, at the end of the log: QEMU 7.2 searches for ever if the entries reach into its last sector."""
 
 
 class LogWriter:
@@ -45,7 +49,7 @@ class LogWriter:
 
     @property
     def _capacity(self) -> int:
-        length = self._headers.current.log_length
+        length = self._headers.current.log_length - _SPARE_LENGTH
         return length if self.capacity_limit is None else min(length, self.capacity_limit)
 
     def fits(self, page_count: int) -> bool:

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from vhdx._units import MIB, align_up
 from vhdx.blockdev.device import BlockDevice, Limits
-from vhdx.create import ImageWriter, disk_parameters, reserve_space
 from vhdx.errors import RequestError
 from vhdx.format.constants import SECTOR_SIZES
 from vhdx.format.metadata import DiskParameters
+from vhdx.image_writer import ImageWriter, disk_parameters, reserve_space
 from vhdx.ops.copying import Copier, Target
 from vhdx.ops.destination import Destination, StorePath, open_destination, refuse_same_file
 from vhdx.ops.progress import Progress, no_progress

@@ -6,18 +6,18 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from vhdx.create import (
+from vhdx.errors import LogReplayRequiredError, RequestError
+from vhdx.format.guids import ZERO_GUID
+from vhdx.format.metadata import ALWAYS_NEEDED, DiskParameters
+from vhdx.format.parent_locator import ParentLocator
+from vhdx.image import Image
+from vhdx.image_writer import (
     DEFAULT_CHILD_BLOCK_SIZE,
     ImageWriter,
     MetadataItem,
     check_parameters,
     disk_parameters,
 )
-from vhdx.errors import LogReplayRequiredError, RequestError
-from vhdx.format.guids import ZERO_GUID
-from vhdx.format.metadata import ALWAYS_NEEDED, DiskParameters
-from vhdx.format.parent_locator import ParentLocator
-from vhdx.image import Image
 from vhdx.ops.destination import StorePath, open_destination, refuse_same_file
 
 if TYPE_CHECKING:

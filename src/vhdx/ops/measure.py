@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vhdx.blockdev.device import BlockDevice
-from vhdx.create import ImageLayout
 from vhdx.errors import RequestError
 from vhdx.format.geometry import Geometry
+from vhdx.image_writer import ImageLayout
 from vhdx.ops.convert import image_parameters
 from vhdx.ops.progress import Progress, no_progress
 from vhdx.ops.source_walk import count_data, data_units
