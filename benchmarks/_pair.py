@@ -54,11 +54,11 @@ def run_in_turns(title: str, ours: Contender, peers: Sequence[Contender], rounds
             contender.run()
         order.reverse()
     print(f"\n{title}  ({rounds} rounds)")
-    print(f"  {ours.name:58} {statistics.median(ours.seconds):7.2f} s")
+    print(f"  {ours.name:58} {statistics.median(ours.seconds):8.3f} s")
     for peer in peers:
         ratios = [theirs / mine for theirs, mine in zip(peer.seconds, ours.seconds, strict=True)]
         print(
-            f"  {peer.name:58} {statistics.median(peer.seconds):7.2f} s   "
+            f"  {peer.name:58} {statistics.median(peer.seconds):8.3f} s   "
             f"ours is {statistics.median(ratios):.2f}x as fast (from {min(ratios):.2f} to {max(ratios):.2f})"
         )
 

@@ -29,6 +29,8 @@ KILLED, SURVIVED = 3, 0
 
 def hunt_here(options: argparse.Namespace) -> int:
     """Look for something wrong with the package that this process has imported."""
+    if not Path(vhdx.__file__).is_relative_to(options.hunt):
+        raise SystemExit(f"{vhdx.__file__} is not the mutant's")
     budget = HuntBudget(
         options.states, options.schedules, per_point=options.per_point, rules=options.rules, seed=options.seed
     )
@@ -44,7 +46,14 @@ def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tu
         copy = Path(folder) / "vhdx"
         shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
         (copy / "engine" / mutant.module).write_text(mutant.source, encoding="utf-8")
-        command = [sys.executable, str(Path(__file__).resolve()), "--hunt", "--seed", str(options.seed)]
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--hunt",
+            folder,
+            "--seed",
+            str(options.seed),
+        ]
         command += ["--states", str(options.states), "--schedules", str(options.schedules)]
         command += ["--per-point", str(options.per_point)] + ([] if options.rules else ["--no-rules"])
         environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -73,7 +82,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=900)
-    parser.add_argument("--hunt", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--hunt", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.hunt:
         return hunt_here(options)

@@ -27,6 +27,7 @@ class Aftermath(Enum):
     UNTOUCHED = "the call was not reached"
     WENT_ON = "went on"
     POISONED = "poisoned"
+    CLOSE_FAILED = "the close failed"
 
 
 @dataclass(slots=True)
@@ -120,8 +121,8 @@ class _Trial:
                     break
             if poisoned:
                 self._refuses(driver)
-            elif self.wrong is None:
-                poisoned = self._close(driver)
+            elif self.wrong is None and self._close_fails(driver):
+                return Aftermath.CLOSE_FAILED
         if poisoned:
             return Aftermath.POISONED
         return Aftermath.WENT_ON if self.fault.hit else Aftermath.UNTOUCHED
@@ -192,7 +193,7 @@ class _Trial:
         if len(self.store.changes) > before:
             self.wrong = "closing a poisoned image has written"
 
-    def _close(self, driver: Driver) -> bool:
+    def _close_fails(self, driver: Driver) -> bool:
         try:
             driver.close()
         except BaseException as error:

@@ -14,6 +14,25 @@ from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
 from vhdx.testing.stamps import describe_sector
 
 _STRIDE: Final = 16 * SECTOR_SIZE
+_WINDOW: Final = 128
+
+
+class ZeroedSectors(Mapping[int, bytes]):
+    """Zeroes in a range of sectors, however long."""
+
+    def __init__(self, sectors: range) -> None:
+        self.range = sectors
+
+    def __getitem__(self, sector: int) -> bytes:
+        if sector not in self.range:
+            raise KeyError(sector)
+        return ZERO_SECTOR
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.range)
+
+    def __len__(self) -> int:
+        return len(self.range)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,8 +128,8 @@ class History:
         match label.phase:
             case Phase.BEGUN:
                 self._begun[action.number] = self._clock
-                for sector, data in action.sectors.items():
-                    self._values_of(sector).append(_Value(action, data))
+                for sector in self._told_apart(action.sectors):
+                    self._values_of(sector).append(_Value(action, action.sectors[sector]))
                 self._images.clear()
                 self._windows = None
                 return False
@@ -126,13 +145,30 @@ class History:
             values = self._values[sector] = [_Value(None, self._first(sector))]
         return values
 
+    def _told_apart(self, sectors: Mapping[int, bytes]) -> Iterable[int]:
+        """Those of an action's sectors in which something else than zeroes is, or was, allowed."""
+        if not isinstance(sectors, ZeroedSectors):
+            return sectors.keys()
+        found = {sector for sector in self._values if sector in sectors.range}
+        if len(sectors):
+            found.update(self._nonzero(sectors.range))
+        return found
+
+    def _nonzero(self, sectors: range) -> Iterator[int]:
+        """Sectors of a range that did not hold zeroes in the beginning."""
+        for window in range(sectors.start // _WINDOW * _WINDOW, sectors.stop, _WINDOW):
+            first, last = max(window, sectors.start), min(window + _WINDOW, sectors.stop)
+            data = self._initial.read((last - first) * SECTOR_SIZE, first * SECTOR_SIZE)
+            if data.count(0) != len(data):
+                yield from (first + at // SECTOR_SIZE for at in _differences(data, bytes(len(data))))
+
     def _settle(self, action: Action) -> bool:
         """Drop what an action that has ended made obsolete."""
         if action.flushes:
             began = self._begun[action.number]
             return self._prune(self._values, lambda other: self._ended.get(other.number, self._clock) < began)
         if action.durable:
-            return self._prune(action.sectors, lambda other: other is action)
+            return self._prune(self._told_apart(action.sectors), lambda other: other is action)
         return False
 
     def _prune(self, sectors: Iterable[int], is_durable: Callable[[Action], bool]) -> bool:

@@ -7,8 +7,8 @@ from itertools import product
 from random import Random
 from typing import Final
 
-from vhdx.testing.history import Action, Mark, Phase
-from vhdx.testing.pages import SECTOR_SIZE, ZERO_SECTOR
+from vhdx.testing.history import Action, Mark, Phase, ZeroedSectors
+from vhdx.testing.pages import SECTOR_SIZE
 from vhdx.testing.read_check import ReadMark
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.stamps import FIRST, stamps
@@ -132,9 +132,9 @@ class Driver:
                 }
             case Verb.ZERO:
                 zeroed = range(offset // SECTOR_SIZE, (offset + length) // SECTOR_SIZE)
-                sectors = dict.fromkeys(zeroed, ZERO_SECTOR)
+                sectors = ZeroedSectors(zeroed)
             case Verb.TRIM if not self.shape.is_fixed:
-                sectors = dict.fromkeys(self.shape.whole_blocks(offset, length), ZERO_SECTOR)
+                sectors = ZeroedSectors(self.shape.whole_blocks(offset, length))
             case _:
                 pass
         flushes = operation.verb in (Verb.FLUSH, Verb.REOPEN)
