@@ -86,7 +86,7 @@ class ToyDisk:
             return int(free[0])
         self.highest += 1
         self.store.truncate(DATA_AT + self.highest * BLOCK)
-        return self.highest
+        return int(self.highest)
 
     def _zero_around(self, place: int, start: int, length: int) -> None:
         at = DATA_AT + (place - 1) * BLOCK

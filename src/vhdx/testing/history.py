@@ -15,6 +15,7 @@ from vhdx.testing.stamps import describe_sector
 
 _STRIDE: Final = 16 * SECTOR_SIZE
 _WINDOW: Final = 128
+_ZEROES: Final = bytes(_WINDOW * SECTOR_SIZE)
 
 
 class ZeroedSectors(Mapping[int, bytes]):
@@ -159,8 +160,8 @@ class History:
         for window in range(sectors.start // _WINDOW * _WINDOW, sectors.stop, _WINDOW):
             first, last = max(window, sectors.start), min(window + _WINDOW, sectors.stop)
             data = self._initial.read((last - first) * SECTOR_SIZE, first * SECTOR_SIZE)
-            if data.count(0) != len(data):
-                yield from (first + at // SECTOR_SIZE for at in _differences(data, bytes(len(data))))
+            if data != _ZEROES[: len(data)]:
+                yield from (first + at // SECTOR_SIZE for at in _differences(data, _ZEROES[: len(data)]))
 
     def _settle(self, action: Action) -> bool:
         """Drop what an action that has ended made obsolete."""
