@@ -224,7 +224,7 @@ def test_interrupt_leaves_no_file(
 
 
 _SLOW_CONVERT = """
-import sys, time
+import signal, sys, time
 from vhdx.ops.copying import Copier
 from vhdx.ops.workers import Stopped
 
@@ -235,6 +235,7 @@ def copy(self, number, unit):
     raise Stopped
 
 Copier.copy = copy
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
 from vhdx.cli.main import entry_point
 entry_point()
 """

@@ -6,9 +6,10 @@ from typing import Final
 
 import vhdx
 from vhdx._units import MIB
-from vhdx.format.bat import PayloadState
+from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.sector_bitmap import set_bits
 from vhdx.testing.builder import ImageBuilder
+from vhdx.testing.log_entries import data_change, zero_change
 from vhdx.testing.operations import DiskShape
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import RecordingStore
@@ -145,6 +146,32 @@ def no_log() -> CrashBase:
     return make_base(image, (0, 1))
 
 
+def foreign_log() -> CrashBase:
+    """A child with a dirty log as others write it: zero descriptors, older entries, growth that was lost.
+
+    Block 1 lies past the end of the file until the log is replayed; the bitmap is zeroed and then changed.
+    """
+    parent = ImageBuilder(2 * MIB + TAIL, MIB, name="parent")
+    for block in range(2):
+        _stamp(parent, block, parent.add_block(block), PARENT)
+    image = ImageBuilder.child_of(parent, name="foreign log")
+    _add_garbage(image)
+    offset = image.add_partial_block(0, {sector: stamps(0, sector * 512, 512, FIRST) for sector in (0, 5)})
+    bitmap_offset, bits = image.bitmaps[0]
+    right = bytes(bits[:4096])
+    bits[:8192] = b"\xff" * 8192
+    end = image.length()
+    entry = image.geometry.entry_of_block(1)
+    image.dirty_log(
+        image.bat_change(entry, make_entry(PayloadState.ZERO, 0)),
+        [zero_change(bitmap_offset, MIB), data_change(bitmap_offset, right)],
+        image.bat_change(entry, make_entry(PayloadState.FULLY_PRESENT, end)),
+    )
+    image.log_entries[-1].last_file_offset = end + MIB
+    assert offset < end
+    return make_base(image, (0, 1, 2), parent)
+
+
 def _stamp(image: ImageBuilder, block: int, file_offset: int, generation: int) -> None:
     """Content at both ends of a block, as far as it is on the disk."""
     start = block * image.geometry.block_size
@@ -179,5 +206,6 @@ BASES: Final[dict[str, Callable[[], CrashBase]]] = {
     "long-table": long_table,
     "odd-length": odd_length,
     "no-log": no_log,
+    "foreign-log": foreign_log,
 }
 """By short name."""

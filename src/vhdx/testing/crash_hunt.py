@@ -7,7 +7,14 @@ from vhdx.testing.crash_bases import BASES, CrashBase
 from vhdx.testing.crash_campaign import run_program
 from vhdx.testing.crash_run import CrashRun, CrashTally
 from vhdx.testing.crash_states import CrashLimits
-from vhdx.testing.crash_workloads import Workload, full_log_workload, mixed_workloads, record, try_record
+from vhdx.testing.crash_workloads import (
+    Workload,
+    classic_workloads,
+    full_log_workload,
+    mixed_workloads,
+    record,
+    try_record,
+)
 from vhdx.testing.medium import Medium
 from vhdx.testing.record_rules import record_faults
 from vhdx.testing.roles import vhdx_roles
@@ -21,6 +28,7 @@ MIXED: tuple[str, ...] = (
     "fixed",
     "long-table",
     "no-log",
+    "foreign-log",
 )
 """Images that mixed workloads are tried on."""
 
@@ -29,7 +37,7 @@ MIXED: tuple[str, ...] = (
 class HuntBudget:
     """How much to look at."""
 
-    states: int = 1500
+    states: int = 6000
     """Distinct crash states of single threads."""
     schedules: int = 80
     """Of each program of several threads."""
@@ -78,6 +86,9 @@ def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: Crash
 def _single(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     bases = [BASES[name]() for name in MIXED]
     media = {base.name: Medium(base.content) for base in bases}
+    for base in bases:
+        for workload in classic_workloads(base):
+            yield from _judged(workload, media[base.name], budget, tally)
     for workload in mixed_workloads(bases, budget.seed, point_count=budget.points):
         yield from _judged(workload, media[workload.base.name], budget, tally)
         if tally.distinct >= budget.states:

@@ -198,6 +198,7 @@ class CrashEnumerator:
             yield self._state(choices)
         for fault in self._faults:
             yield self._state(tuple(map(Choice, self.pending)), fault)
+            yield self._state((), fault)
 
     def _state(self, choices: tuple[Choice, ...], fault: MediaFault | None = None) -> CrashState:
         delta = self.medium.compose(choices, self._written)

@@ -109,6 +109,17 @@ def full_log_workload(base: CrashBase, *, point_count: int | None = None) -> Wor
     return Workload(base, operations, closes=True, point_count=point_count)
 
 
+def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Iterator[Workload]:
+    """For every block: write to it, flush, give it up, use the space for another one; and half of that."""
+    flush = Operation(Verb.FLUSH)
+    size = base.shape.block_size
+    for block, other in zip(base.blocks, (*base.blocks[1:], base.blocks[0]), strict=True):
+        write, again = (Operation(Verb.WRITE, number * size + 1024, 1024) for number in (block, other))
+        trim = Operation(Verb.TRIM, block * size, min(size, base.shape.size - block * size))
+        for operations in ((write,), (write, flush, trim, flush, again), (trim, again, flush)):
+            yield Workload(base, operations, closes=True, point_count=point_count)
+
+
 def mixed_workloads(
     bases: Sequence[CrashBase], seed: int = 0, *, point_count: int | None = None
 ) -> Iterator[Workload]:

@@ -29,7 +29,7 @@ _FIRST_LOGGED: Final = 0x30000
 
 
 class RecordRules:
-    """Goes over one record. The file must not be dirty at its beginning, or not be judged in place."""
+    """Goes over one record."""
 
     def __init__(self, start: Content) -> None:
         self.durable = start.copy()
@@ -40,6 +40,7 @@ class RecordRules:
             self._header = image.header
             replay = image.opened.replay
             self._replayed = frozenset(() if replay is None else replay.store.patched_sectors())
+            self._zeroed = () if replay is None else replay.zero_ranges
             regions = image.opened.regions
             self._metadata = [range(regions.bat.file_offset, regions.bat.end)]
             self._metadata.append(range(regions.metadata.file_offset, regions.metadata.end))
@@ -70,7 +71,11 @@ class RecordRules:
                 other.file_offset in HEADER_FILE_OFFSETS and other.length for other in self._pending.values()
             ):
                 yield f"{change}: the other header is not durable yet"
-            self._header = Header.decode_unchecked(change.data)
+            header = Header.decode_unchecked(change.data)
+            if not header.log_in_use and self._header.log_in_use and self._pending:
+                waiting = next(iter(self._pending.values()))
+                yield f"{change}: LogGuid becomes zero while {waiting} is not durable yet"
+            self._header = header
         elif change.length:
             yield from self._begun(change)
             if change.file_offset < _FIRST_LOGGED:
@@ -119,6 +124,8 @@ class RecordRules:
         number = change.file_offset // LOG_SECTOR_SIZE
         metadata = any(change.file_offset in span for span in self._metadata)
         if number in self._replayed or not (metadata or number in self._logged):
+            return
+        if any(start <= change.file_offset < end for start, end in self._zeroed):
             return
         if change.length != LOG_SECTOR_SIZE or change.data not in self._sure.get(number, ()):
             yield f"{change}: metadata changed in place to what no durable log entry says"

@@ -1,10 +1,14 @@
 """Programs of two and three threads on one disk, and how to try schedules and crashes of them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from unittest import mock
 
 from vhdx._units import MIB
+from vhdx.engine.page_cache import PageCache
+from vhdx.engine.sync import THREADS
 from vhdx.testing.crash_bases import TAIL, CrashBase, child, child_without_bitmap, dynamic, long_table
 from vhdx.testing.crash_oracle import Violation
 from vhdx.testing.crash_run import CrashFinding, CrashRun
@@ -38,6 +42,8 @@ class ThreadProgram:
     base: CrashBase
     threads: tuple[tuple[Operation, ...], ...]
     before: tuple[Operation, ...] = ()
+    cache_pages: int | None = None
+    """Clean pages that the library keeps in memory; None: as many as it likes."""
 
 
 def all_programs() -> Iterator[ThreadProgram]:
@@ -62,6 +68,9 @@ def _writers() -> Iterator[ThreadProgram]:
     yield ThreadProgram("force unit access beside writes", plain, units)
     pages = (_FLUSH,), (_WRITE(510 * MIB, 512), _WRITE(512 * MIB, 512), _FLUSH)
     yield ThreadProgram("two pages of a table", tables, pages, before=(_WRITE(1023 * MIB, 512),))
+    before = (_WRITE(510 * MIB, 512), _WRITE(512 * MIB, 512), _WRITE(1023 * MIB, 512))
+    cache = (_FLUSH,), (_READ(510 * MIB, 512), _READ(1023 * MIB, 512), _READ(512 * MIB, 512))
+    yield ThreadProgram("a page cache of one page", tables, cache, before=before, cache_pages=1)
     replay = (_WRITE(MIB + 512, 512), _FLUSH), (_READ(0, 8192), _READ(MIB, 8192)), (_TRIM(0, MIB), _FLUSH)
     yield ThreadProgram("replay beside everything", dirty(plain), replay)
 
@@ -108,10 +117,20 @@ def dirty(base: CrashBase) -> CrashBase:
     return CrashBase(f"{base.name}, dirty", content, disk, base.shape, base.subject, base.blocks)
 
 
+@contextmanager
+def page_capacity(pages: int | None) -> Iterator[None]:
+    """Make the library keep so few clean pages that it has to read them again."""
+    if pages is None:
+        yield
+    else:
+        with mock.patch.object(PageCache.__init__, "__defaults__", (pages, THREADS)):
+            yield
+
+
 def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
     """Run a program under a schedule; return the record. Raises: what an operation does; DeadlockError."""
     store = RecordingStore(program.base.content, checkpoint=scheduler.checkpoint)
-    with fixed_entropy("threads"):
+    with fixed_entropy("threads"), page_capacity(program.cache_pages):
         driver = Driver(program.base.subject, store, program.base.shape, sync=scheduler)
         for operation in program.before:
             driver.perform(operation)
