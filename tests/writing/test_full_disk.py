@@ -39,7 +39,8 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        # Lazily: a test that failed may have left its image open, and must not leave the mount behind as well.
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(folder: Path, leave: int = 0) -> Path:
