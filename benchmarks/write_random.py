@@ -33,8 +33,8 @@ def bench(work: Path, rounds: int, scale: float) -> None:
     print(version_of(need("qemu-io", "qemu-utils")))
     for flush_every, count in ((1, 2000), (64, 4000)):
         allocating(work, rounds, max(64, int(count * scale)), flush_every)
-    for flush_every in (64, 4096):
-        overwriting(work, rounds, max(512, int(200_000 * scale)), flush_every)
+    for flush_every, count in ((64, 20_000), (4096, 100_000)):
+        overwriting(work, rounds, max(512, int(count * scale)), flush_every)
 
 
 def allocating(work: Path, rounds: int, count: int, flush_every: int) -> None:
