@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="mutants whose name contains this")
     parser.add_argument("--list", action="store_true", help="list them and stop")
     parser.add_argument("--states", type=int, default=6000)
-    parser.add_argument("--schedules", type=int, default=80)
+    parser.add_argument("--schedules", type=int, default=120)
     parser.add_argument("--per-point", type=int, default=6)
     parser.add_argument("--no-rules", dest="rules", action="store_false")
     parser.add_argument("--seed", type=int, default=0)

@@ -138,11 +138,10 @@ def odd_length() -> CrashBase:
 
 
 def no_log() -> CrashBase:
-    """A file that has no log at all: the first session has to give it one."""
+    """A file that has no log at all: the first session has to give it one, and the file has to grow for it."""
     image = ImageBuilder(2 * MIB + TAIL, MIB, name="no log", log_length=0)
     image.each_header(log_offset=0, log_length=0)
     _fill(image, 0)
-    _add_garbage(image)
     return make_base(image, (0, 1))
 
 

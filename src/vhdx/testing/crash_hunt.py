@@ -39,7 +39,7 @@ class HuntBudget:
 
     states: int = 6000
     """Distinct crash states of single threads."""
-    schedules: int = 80
+    schedules: int = 120
     """Of each program of several threads."""
     points: int = 16
     """Moments of each record at which a crash is tried."""
