@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from vhdx.testing.crash_bases import BASES, CrashBase
 from vhdx.testing.crash_campaign import run_program
-from vhdx.testing.crash_run import CrashRun, CrashTally
+from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import CrashLimits
+from vhdx.testing.crash_tally import CrashTally
 from vhdx.testing.crash_workloads import (
     Workload,
     classic_workloads,
