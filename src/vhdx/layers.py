@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from vhdx.blockdev.device import ZERO, Ability, Limits, Range, check_range, clip_length
+from vhdx.blockdev.device import ZERO, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.engine.read_plan import Span, SpanKind
 from vhdx.errors import ImageClosedError, ParentNotFoundError
@@ -50,8 +50,15 @@ class Layer(Protocol):
         ...
 
     def plain_file_offset(self, offset: int, length: int) -> int:
-        """File offset of a range that lies in one sound, fully present block; -1 if it does not."""
+        """File offset of a range that lies in one sound, fully present block; -1 if it does not.
+
+        LEFT_TO_PARENT if it lies in one block of which the layer holds nothing.
+        """
         ...
+
+
+LEFT_TO_PARENT: Final = -2
+"""What `Layer.plain_file_offset` says of a range that the next layer decides."""
 
 
 class Piece(NamedTuple):
@@ -192,6 +199,24 @@ class LayeredDevice:
             else:
                 yield Range(ZERO, 0, span.length)
 
+    def place(self, offset: int, length: int) -> Place | None:
+        """Where a range stands as a whole in one of the files; None if only `pread_into` can tell.
+
+        Raises: OSError.
+        """
+        end = offset + length
+        if self._closed or offset < 0 or length <= 0 or end > self.size:
+            return None
+        for layer in self._layers:
+            if end > layer.size:
+                return None
+            file_offset = layer.plain_file_offset(offset, length)
+            if file_offset >= 0:
+                return _place_in(layer.store, file_offset, length)
+            if file_offset != LEFT_TO_PARENT:
+                return None
+        return None
+
     def stream(self) -> DeviceStream:
         """The disk's content as a seekable binary file object."""
         return DeviceStream(self)
@@ -254,6 +279,15 @@ def _store_ranges(store: ByteStore, file_offset: int, length: int) -> Iterator[R
             yield Range(ZERO, 0, extent.length)
         else:
             yield Range(store.base, extent.file_offset, extent.length)
+
+
+def _place_in(store: ByteStore, file_offset: int, length: int) -> Place | None:
+    if isinstance(store, OverlayStore):
+        if not store.is_plain(file_offset, length):
+            return None
+        store = store.base
+    fd = store.fileno()
+    return None if fd is None else Place(fd, file_offset)
 
 
 def _clear(view: memoryview) -> None:

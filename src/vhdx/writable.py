@@ -117,6 +117,24 @@ class WritableLayers(LayeredDevice):
         finally:
             writer.in_flight.end(ticket)
 
+    def pin(self) -> int:
+        """Keep what `place` will say true until `unpin`. Raises: ImagePoisonedError."""
+        writer = self._writer
+        if writer is None:
+            return 0
+        writer.check_sound()
+        return writer.in_flight.begin()
+
+    def unpin(self, pin: int) -> None:
+        """Nothing that was placed under this pin is used any more."""
+        if self._writer is not None:
+            self._writer.in_flight.end(pin)
+
+    def writes_in_place(self, offset: int, length: int) -> bool:
+        """Whether writing a range only overwrites what is there: no tables change, nothing is waited for."""
+        writer = self._writer
+        return writer is not None and not self._closed and writer.writes_in_place(offset, length)
+
 
 def writing_limits(limits: Limits, *, keeps_space: bool) -> Limits:
     """The limits of a device that is open for writing, from those for reading."""

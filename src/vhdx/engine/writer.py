@@ -119,6 +119,13 @@ class Writer:
             if not (fast if self._is_whole(block, within, count) else self._reads_zero(block)):
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), "zeroing without writing")
 
+    def writes_in_place(self, offset: int, length: int) -> bool:
+        """Whether a write of this range finds the session begun, and all of its blocks fully present."""
+        return self._session.has_begun and all(
+            self._bat.payload_entry(block) & STATE_MASK == PayloadState.FULLY_PRESENT
+            for block, _, _ in self._blocks(offset, length)
+        )
+
     def flush(self) -> None:
         """Make everything whose call has returned durable. Raises: ImagePoisonedError, OSError."""
         self._committer.check_sound()
