@@ -115,7 +115,7 @@ class Puppet(RawDevice):
         return event
 
     def __init__(self, store: ByteStore) -> None:
-        super().__init__(store)
+        super().__init__(store, writable=True)
         self.held: dict[str, threading.Event] = {}
         self.broken: dict[str, Exception] = {}
         self.calls: list[str] = []
