@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vhdx._buffer import Buffer
-from vhdx.blockdev.device import Ability, Limits, Range, check_range, clip_length
+from vhdx.blockdev.device import MAX_READ_AHEAD, Ability, Limits, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.errors import ImageClosedError
-from vhdx.storage.base import ByteStore, StoreKind
+from vhdx.storage.base import ByteStore, StoreKind, read_ahead
 from vhdx.storage.file import FileStore
 
 _SECTOR_SIZE = 512
@@ -88,6 +88,15 @@ class RawDevice:
     def _fill(self, buffer: Buffer, offset: int, length: int) -> None:
         if length and self._store.pread_into(buffer, offset) != length:
             raise OSError(errno.EIO, "the file has become shorter while it was read", self.name)
+
+    def cache(self, length: int, offset: int) -> None:
+        """Say that a range will be read soon; of a long one the beginning counts.
+
+        Raises: RequestError, ImageClosedError.
+        """
+        self._check_open()
+        check_range(self._size, offset, length)
+        read_ahead(self._store, min(length, MAX_READ_AHEAD), offset)
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Tell data from holes as the file system knows them.
