@@ -51,7 +51,9 @@ class Pair:
         with ThreadPoolExecutor(1) as pool:
             shaking = pool.submit(self._shake)
             try:
-                client_side = client.wrap_socket(self.raw, server_hostname=SERVER_NAME)
+                client_side = client.wrap_socket(
+                    self.raw, server_hostname=SERVER_NAME, suppress_ragged_eofs=False
+                )
                 self._stack.enter_context(client_side)
             finally:
                 shaking.result(HANG)
@@ -227,13 +229,27 @@ def test_close_says_goodbye(pair: Pair, ca: trustme.CA) -> None:
 
 def test_close_does_not_wait_for_a_client_that_reads_nothing(pair: Pair, ca: trustme.CA) -> None:
     pair.connect(client_context(ca))
+    below = pair.below.socket
+    below.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            below.send(bytes(65536))
+    below.setblocking(True)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            pool.submit(pair.channel.close).result(HANG)
+        finally:
+            pair.raw.close()
+
+
+def test_shut_down_ends_a_send_that_nobody_reads(pair: Pair, ca: trustme.CA) -> None:
+    client = pair.connect(client_context(ca))
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(pair.channel.send, [bytes(64 * MIB)])
-        time.sleep(0.2)
+        client.recv(1)
         pair.channel.shut_down()
         with pytest.raises(ChannelError):
             sending.result(HANG)
-    pair.channel.close()
 
 
 def test_garbage_in_the_stream_fails_the_connection(pair: Pair, ca: trustme.CA) -> None:
