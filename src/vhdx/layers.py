@@ -205,7 +205,7 @@ class LayeredDevice:
         Raises: OSError.
         """
         end = offset + length
-        if self._closed or offset < 0 or length <= 0 or end > self.size:
+        if offset < 0 or length <= 0 or self._closed:
             return None
         for layer in self._layers:
             if end > layer.size:
