@@ -130,7 +130,7 @@ class RawDevice:
 
         Raises: RequestError, ImageClosedError.
         """
-        self._check_open()
+        self._check_sound()
         check_range(self._size, offset, length)
         read_ahead(self._store, min(length, MAX_READ_AHEAD), offset)
 
