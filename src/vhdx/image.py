@@ -13,7 +13,7 @@ from vhdx.engine.read_plan import ReadPlan, Span
 from vhdx.engine.sync import THREADS, Sync
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
-from vhdx.layers import reading_limits
+from vhdx.layers import LEFT_TO_PARENT, reading_limits
 from vhdx.report import Report
 from vhdx.storage.base import ByteStore, reader_of
 from vhdx.storage.file import FileStore
@@ -150,6 +150,8 @@ class Image(WritableLayers):
 
     def _leave_overlay(self) -> None:
         """The file now holds what the replay showed: read it directly."""
+        assert self.opened.replay is not None
+        self.opened.replay.store.settle()
         self._store = self.pages.store = self.bat.store = self.file_store
         self._leaf_read = reader_of(self.file_store)
 
@@ -214,12 +216,12 @@ class Image(WritableLayers):
 
     @property
     def header(self) -> Header:
-        """The current header."""
-        return self.opened.headers.current
+        """The header that counts in the file now: with mode "r+" it changes while the image is written to."""
+        return self.opened.headers.current if self._writer is None else self._writer.header
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the log holds changes that the last writer did not apply."""
+        """Whether the log is in use: by a writer that did not end as it should, or by this one."""
         return self.header.log_in_use
 
     @property
@@ -268,7 +270,8 @@ class Image(WritableLayers):
     def plain_file_offset(self, offset: int, length: int) -> int:
         """File offset of a range that lies in one sound, fully present block; -1 if it does not.
 
-        The short way for most reads: whatever is in any way odd takes the long one.
+        LEFT_TO_PARENT if it lies in one block that is not present. The short way for most reads: whatever is in
+        any way odd takes the long one.
         """
         block, within = divmod(offset, self._block_size)
         if within + length > self._block_size:
@@ -276,7 +279,7 @@ class Image(WritableLayers):
         entry = self.bat.payload_entry(block)
         file_offset = entry - _FULLY_PRESENT
         if file_offset & 0xFFFFF or not self._plain_start <= file_offset <= self._plain_end:
-            return -1
+            return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
         return file_offset + within
 
     def adopt_store(self) -> None:

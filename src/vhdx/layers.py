@@ -6,14 +6,15 @@ asked of it answers zeroes for the rest, and hides whatever deeper layers hold t
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from vhdx.blockdev.device import ZERO, Ability, Limits, Range, check_range, clip_length
+from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.engine.read_plan import Span, SpanKind
-from vhdx.errors import ImageClosedError, ParentNotFoundError
-from vhdx.storage.base import StoreKind, reader_of
+from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError
+from vhdx.storage.base import StoreKind, read_ahead, reader_of
 from vhdx.storage.overlay import OverlayStore
 from vhdx.stream import DeviceStream
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 _ZEROES: Final = bytes(1 << 20)
+_MAX_HINTS: Final = 1024
+"""Pieces that one `cache` looks at; sector by sector, a range can be of very many."""
 
 
 class Layer(Protocol):
@@ -50,8 +53,15 @@ class Layer(Protocol):
         ...
 
     def plain_file_offset(self, offset: int, length: int) -> int:
-        """File offset of a range that lies in one sound, fully present block; -1 if it does not."""
+        """File offset of a range that lies in one sound, fully present block; -1 if it does not.
+
+        LEFT_TO_PARENT if it lies in one block of which the layer holds nothing.
+        """
         ...
+
+
+LEFT_TO_PARENT: Final = -2
+"""What `Layer.plain_file_offset` says of a range that the next layer decides."""
 
 
 class Piece(NamedTuple):
@@ -151,6 +161,20 @@ class LayeredDevice:
             else:
                 _clear(part)
 
+    def cache(self, length: int, offset: int) -> None:
+        """Say that a range will be read soon; of a long one the beginning counts. What is absent is no error.
+
+        Raises: RequestError, ImageClosedError.
+        """
+        self._check_open()
+        check_range(self.size, offset, length)
+        # The read itself will tell what is wrong with an entry.
+        with suppress(FormatError, OSError):
+            pieces = resolve(self._layers, offset, min(length, MAX_READ_AHEAD))
+            for depth, span in islice(pieces, _MAX_HINTS):
+                if span.kind is SpanKind.DATA:
+                    read_ahead(self._layers[depth].store, span.length, span.file_offset)
+
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Tell what a range holds, from metadata alone, neighbours that are alike joined.
 
@@ -191,6 +215,24 @@ class LayeredDevice:
                 raise self._absent(depth, span)
             else:
                 yield Range(ZERO, 0, span.length)
+
+    def place(self, offset: int, length: int) -> Place | None:
+        """Where a range stands as a whole in one of the files; None if only `pread_into` can tell.
+
+        Raises: OSError.
+        """
+        end = offset + length
+        if offset < 0 or length <= 0 or self._closed:
+            return None
+        for layer in self._layers:
+            if end > layer.size:
+                return None
+            file_offset = layer.plain_file_offset(offset, length)
+            if file_offset >= 0:
+                return _place_in(layer.store, file_offset, length)
+            if file_offset != LEFT_TO_PARENT:
+                return None
+        return None
 
     def stream(self) -> DeviceStream:
         """The disk's content as a seekable binary file object."""
@@ -254,6 +296,15 @@ def _store_ranges(store: ByteStore, file_offset: int, length: int) -> Iterator[R
             yield Range(ZERO, 0, extent.length)
         else:
             yield Range(store.base, extent.file_offset, extent.length)
+
+
+def _place_in(store: ByteStore, file_offset: int, length: int) -> Place | None:
+    if isinstance(store, OverlayStore):
+        if not store.is_plain(file_offset, length):
+            return None
+        store = store.base
+    fd = store.fileno()
+    return None if fd is None else Place(fd, file_offset)
 
 
 def _clear(view: memoryview) -> None:

@@ -70,6 +70,12 @@ class WritableLayers(LayeredDevice):
         writer.trim(offset, length)
         self._after(writer, fua=fua)
 
+    def cache(self, length: int, offset: int) -> None:
+        """As for every device. Raises: ImagePoisonedError, too."""
+        if self._writer is not None and not self._closed:
+            self._writer.check_sound()
+        super().cache(length, offset)
+
     def flush(self) -> None:
         """Make everything durable whose call has returned. Nothing to do for an image open for reading."""
         self._check_open()
@@ -116,6 +122,24 @@ class WritableLayers(LayeredDevice):
                 yield found
         finally:
             writer.in_flight.end(ticket)
+
+    def pin(self) -> int:
+        """Keep what `place` will say true until `unpin`. Raises: ImagePoisonedError."""
+        writer = self._writer
+        if writer is None:
+            return 0
+        writer.check_sound()
+        return writer.in_flight.begin()
+
+    def unpin(self, pin: int) -> None:
+        """Nothing that was placed under this pin is used any more."""
+        if self._writer is not None:
+            self._writer.in_flight.end(pin)
+
+    def writes_in_place(self, offset: int, length: int) -> bool:
+        """Whether writing a range only overwrites what is there: no tables change, nothing is waited for."""
+        writer = self._writer
+        return writer is not None and not self._closed and writer.writes_in_place(offset, length)
 
 
 def writing_limits(limits: Limits, *, keeps_space: bool) -> Limits:

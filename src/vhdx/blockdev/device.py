@@ -51,6 +51,10 @@ class Limits(NamedTuple):
     block_status: Ability = Ability.NONE
 
 
+MAX_READ_AHEAD: Final = 32 << 20
+"""Bytes at the start of a range that `cache` acts on; asking for more at once only pushes other data out."""
+
+
 class _Zero(Enum):
     ZERO = "zero"
 
@@ -92,6 +96,10 @@ class BlockDevice(Protocol):
         """Fill a buffer from a virtual offset."""
         ...
 
+    def cache(self, length: int, offset: int) -> None:
+        """Say that a range will be read soon. A hint: it changes nothing, and fails only for a wrong range."""
+        ...
+
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Tell what a range holds, in order and without gaps, neighbours that are alike joined."""
         ...
@@ -102,6 +110,68 @@ class BlockDevice(Protocol):
 
     def close(self) -> None:
         """Give up the device's resources; calling it twice does nothing."""
+        ...
+
+
+class WritableDevice(BlockDevice, Protocol):
+    """A disk that can be changed, if `limits.writable`. What a call changed is durable after `flush`.
+
+    An error part-way may leave any mix of old and new inside the range, and nothing outside it.
+    """
+
+    def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> None:
+        """Write bytes at a virtual offset. `fua`: durable when the call returns."""
+        ...
+
+    def write_zeroes(
+        self,
+        length: int,
+        offset: int,
+        *,
+        may_unmap: bool = True,
+        fua: bool = False,
+        fast_only: bool = False,
+    ) -> None:
+        """Make a range read as zeroes; `fast_only`: OSError (EOPNOTSUPP) where data would have to be written."""
+        ...
+
+    def trim(self, length: int, offset: int, *, fua: bool = False) -> None:
+        """Say that a range's content is not needed."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything durable whose call has returned."""
+        ...
+
+
+class Place(NamedTuple):
+    """Where a piece of a device's content stands in an open file."""
+
+    fd: int
+    file_offset: int
+
+
+class DirectDevice(WritableDevice, Protocol):
+    """A device whose content can mostly be read from open files: for servers of many small requests.
+
+    A server takes a pin, asks for places, transfers, and gives the pin back: from `pin` to `unpin`, file
+    space that `place` has named is not given to anything else, whoever trims it meanwhile.
+    """
+
+    def pin(self) -> int:
+        """Keep what `place` will say true until `unpin`."""
+        ...
+
+    def unpin(self, pin: int) -> None:
+        """Nothing that was placed under this pin is used any more."""
+        ...
+
+    def place(self, offset: int, length: int) -> Place | None:
+        """Where a range stands as a whole; None if only `pread_into` can tell. Raises: OSError."""
+        ...
+
+    def writes_in_place(self, offset: int, length: int) -> bool:
+        """Whether writing a range only overwrites what is there: no tables change, and nothing is waited for."""
         ...
 
 
