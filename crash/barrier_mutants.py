@@ -34,12 +34,13 @@ def hunt_here(options: argparse.Namespace) -> int:
     if not Path(vhdx.__file__).is_relative_to(options.hunt):
         raise SystemExit(f"{vhdx.__file__} is not the mutant's")
     states = 0
-    for part in (8, 1):
+    for part in (10,) if options.brief else (10, 1):
         budget = HuntBudget(
             options.states // part,
             options.schedules // part,
             per_point=options.per_point,
             rules=options.rules,
+            is_brief=part > 1,
             seed=options.seed,
         )
         tally = CrashTally()
@@ -67,7 +68,8 @@ def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tu
             str(options.seed),
         ]
         command += ["--states", str(options.states), "--schedules", str(options.schedules)]
-        command += ["--per-point", str(options.per_point)] + ([] if options.rules else ["--no-rules"])
+        command += ["--per-point", str(options.per_point)]
+        command += ([] if options.rules else ["--no-rules"]) + (["--brief"] if options.brief else [])
         environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             done = subprocess.run(
@@ -85,12 +87,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="mutants whose name contains this")
+    parser.add_argument("--only", action="append", help="mutants whose name contains this (repeatable)")
     parser.add_argument("--list", action="store_true", help="list them and stop")
     parser.add_argument("--states", type=int, default=6000)
     parser.add_argument("--schedules", type=int, default=120)
     parser.add_argument("--per-point", type=int, default=6)
     parser.add_argument("--no-rules", dest="rules", action="store_false")
+    parser.add_argument("--brief", action="store_true", help="a tenth of it, for a first look")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument(
@@ -102,9 +105,9 @@ def main() -> int:
         return hunt_here(options)
     package = Path(vhdx.__file__).parent
     engine = package / "engine"
-    unchanged = Mutant(UNCHANGED, "commit.py", (engine / "commit.py").read_text(encoding="utf-8"))
-    mutants = [unchanged, *discover(engine), *replaced(engine, NAMED)]
-    chosen = [mutant for mutant in mutants if mutant is unchanged or options.only in mutant.name]
+    as_it_is = Mutant(UNCHANGED, "commit.py", (engine / "commit.py").read_text(encoding="utf-8"))
+    mutants = [as_it_is, *discover(engine), *replaced(engine, NAMED)]
+    chosen = [mutant for mutant in mutants if any(text in mutant.name for text in options.only or [""])]
     if options.list:
         print("\n".join(mutant.name for mutant in chosen))
         return 0
@@ -117,18 +120,20 @@ def report(mutants: list[Mutant], package: Path, options: argparse.Namespace) ->
     survivors: list[str] = []
     with ThreadPoolExecutor(options.jobs) as pool:
         results = pool.map(partial(try_mutant, package=package, options=options), mutants)
-        for mutant, (killed, found) in zip(mutants, results, strict=True):
+        for mutant, (is_killed, found) in zip(mutants, results, strict=True):
             lines = found.splitlines() or [""]
             print(
-                f"{'killed  ' if killed else 'SURVIVED'} {mutant.name}\n           {lines[0][:200]}",
+                f"{'killed  ' if is_killed else 'SURVIVED'} {mutant.name}\n           {lines[0][:200]}",
                 flush=True,
             )
-            if mutant.name == UNCHANGED and killed:
+            if mutant.name == UNCHANGED and is_killed:
+                pool.shutdown(wait=False, cancel_futures=True)
                 return 1
-            if not killed and mutant.name != UNCHANGED:
+            if not is_killed and mutant.name != UNCHANGED:
                 survivors.append(mutant.name)
     unknown = [name for name in survivors if name not in HARMLESS]
-    print(f"{len(mutants) - len(survivors) - 1} killed, {len(survivors)} survived, of which")
+    killed = sum(mutant.name != UNCHANGED for mutant in mutants) - len(survivors)
+    print(f"{killed} killed, {len(survivors)} survived, of which")
     print(f"{len(survivors) - len(unknown)} are known to be harmless; {time.monotonic() - started:.0f} s")
     return 1 if unknown else 0
 

@@ -15,7 +15,7 @@ import vhdx
 from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash_states import CrashEnumerator, CrashLimits
+from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState
 from vhdx.testing.crash_workloads import SHORT_LOG, log_capacity
 from vhdx.testing.description import sound_locator
 from vhdx.testing.history import History, Mark, ZeroedSectors
@@ -75,11 +75,14 @@ class CrashHistories(RuleBasedStateMachine):
         at=st.sampled_from(OFFSETS),
         length=st.sampled_from(LENGTHS),
         verb=st.sampled_from((Verb.WRITE, Verb.WRITE, Verb.FUA, Verb.ZERO)),
+        flushes=st.booleans(),
     )
-    def change(self, block: int, at: int, length: int, verb: Verb) -> None:
+    def change(self, block: int, at: int, length: int, verb: Verb, flushes: bool) -> None:
         offset = block * MIB + at
         if offset < SIZE:
             self._perform(verb, offset, length)
+        if flushes:
+            self._perform(Verb.FLUSH)
 
     @rule(
         block=st.integers(0, BLOCKS),
@@ -97,19 +100,24 @@ class CrashHistories(RuleBasedStateMachine):
     def reopen(self) -> None:
         self._perform(Verb.REOPEN)
 
-    @rule(data=st.data())
-    def crash(self, data: st.DataObject) -> None:
-        """At the end of what was done since the last time, or anywhere in it."""
+    @rule(data=st.data(), at_end=st.booleans())
+    def crash(self, data: st.DataObject, at_end: bool) -> None:
+        """At the end of what was done since the last time, or anywhere in it. Some states are looked at."""
         steps = self.store.steps
         if not steps:
             return
-        point = data.draw(st.one_of(st.just(len(steps)), st.integers(1, len(steps))))
-        chosen = frozenset((point,))
-        states = list(CrashEnumerator(self.store.start, steps, limits=LIMITS, only_points=chosen))
-        state = states[data.draw(st.integers(0, len(states) - 1))]
+        point = len(steps) if at_end else data.draw(st.integers(1, len(steps)))
+        states = list(
+            CrashEnumerator(self.store.start, steps, limits=LIMITS, only_points=frozenset((point,)))
+        )
         history = History(self.before)
         for step in steps[:point]:
             history.observe(step.label)
+        for number in data.draw(st.lists(st.integers(0, len(states) - 1), min_size=1, max_size=6)):
+            self._look_at(states[number], history)
+
+    def _look_at(self, state: CrashState, history: History) -> None:
+        """Open a state, and go on with it if no other one is looked at."""
         content = state.content()
         assert not self.subject.faults(content, after_crash=True), str(state)
         self._open(content)
@@ -159,8 +167,8 @@ class CrashHistories(RuleBasedStateMachine):
 
 
 QUICK = settings(
-    max_examples=40,
-    stateful_step_count=25,
+    max_examples=60,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

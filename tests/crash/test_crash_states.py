@@ -180,3 +180,14 @@ def test_keeping_everything_gives_what_a_reader_sees(seed: int) -> None:
     store = random_work(seed)
     states = list(CrashEnumerator(store.start, store.steps))
     assert any(state.content() == store.content for state in states if state.point == states[-1].point)
+
+
+def test_pieces_that_were_being_written_may_be_lost_together() -> None:
+    store = RecordingStore(b"0" * 1024)
+    faults = [MediaFault(f"copy {at}", at, b"?" * 512) for at in (0, 512)]
+    store.pwrite(b"1" * 512, 0)
+    one = list(CrashEnumerator(store.start, store.steps, media_faults=faults))
+    assert all(state.content().read(1024, 0) != b"?" * 1024 for state in one)
+    store.pwrite(b"1" * 512, 512)
+    both = list(CrashEnumerator(store.start, store.steps, media_faults=faults))
+    assert any(state.content().read(1024, 0) == b"?" * 1024 for state in both)

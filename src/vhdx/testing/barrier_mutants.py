@@ -35,7 +35,9 @@ _EFFECTS: Final = frozenset(
 )
 """Names of functions that change something, or look at what others change."""
 
-_OPTIONAL: Final = frozenset(("size", "final_size", "free", "reclaim", "_give_back_host_space"))
+_OPTIONAL: Final = frozenset(
+    ("size", "final_size", "free", "freeze", "settle", "reclaim", "_give_back_host_space")
+)
 """Those that only look, or give space back: left out, they cost space and nothing else."""
 _BOOKS: Final = ("in_flight", "_freed", "_frozen")
 """Objects that keep account of space."""
@@ -96,7 +98,7 @@ def replaced(engine: Path, replacements: Sequence[Replacement]) -> Iterator[Muta
             if source.count(before) != 1:
                 raise ValueError(f"mutant {name!r}: a text occurs {source.count(before)} times in {module}")
             source = source.replace(before, after)
-        yield Mutant(name, module, source)
+        yield Mutant(f"{module.removeprefix('../')}: {name}", module, source)
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:

@@ -1,7 +1,9 @@
 """Looks for anything wrong with the library's writer, quickest ways first, within a budget."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from typing import Final
 
 from vhdx.testing.crash_bases import BASES, CrashBase
 from vhdx.testing.crash_campaign import run_program
@@ -16,14 +18,16 @@ from vhdx.testing.crash_workloads import (
     log_capacity,
     mixed_workloads,
     record,
+    short_log_workload,
     try_record,
 )
 from vhdx.testing.fault_loop import STANDARD_PROGRAM, FaultLoop, standard_faults
 from vhdx.testing.medium import Medium
 from vhdx.testing.record_rules import record_faults
 from vhdx.testing.roles import vhdx_roles
-from vhdx.testing.thread_programs import all_programs
+from vhdx.testing.thread_programs import all_programs, thread_records
 
+RULE: Final = "only a rule says so"
 MIXED: tuple[str, ...] = (
     "dynamic",
     "child",
@@ -50,13 +54,21 @@ class HuntBudget:
     per_point: int = 6
     """States at each moment."""
     rules: bool = True
-    """Whether the record itself is judged, too: quicker, but no crash is shown."""
+    """Whether the records themselves are judged, too, if no crash shows anything."""
+    is_brief: bool = False
+    """Whether what takes long is left out: a log that is full, and calls that fail."""
     seed: int = 0
 
 
+Stage = Callable[[HuntBudget, CrashTally], Iterator[str]]
+
+
 def hunt(budget: HuntBudget, tally: CrashTally) -> str | None:
-    """Return the first thing that is wrong, or None."""
-    for stage in (_single, _full_log, _faults, _threads):
+    """Return the first thing that is wrong, or None. Crashes of operations come before what only a rule says."""
+    stages: list[Stage] = [_single, _threads, *([_rules] if budget.rules else [])]
+    if not budget.is_brief:
+        stages += [_faults, _full_log]
+    for stage in stages:
         try:
             found = next(stage(budget, tally), None)
         except Exception as error:  # a workload that fails without any crash is wrong, too
@@ -80,8 +92,6 @@ def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
 
 def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     store, first = record(workload)
-    if budget.rules:
-        yield from (f"{fault}\n  workload: {workload}" for fault in record_faults(store.start, store.steps))
     run = _run(workload.base, budget, tally)
     try_record(run, workload, store, first, medium)
     yield from map(str, tally.findings)
@@ -90,13 +100,33 @@ def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: Crash
 def _single(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     bases = [BASES[name]() for name in MIXED]
     media = {base.name: Medium(base.content) for base in bases}
-    for base in bases:
-        for workload in classic_workloads(base):
-            yield from _judged(workload, media[base.name], budget, tally)
-    for workload in mixed_workloads(bases, budget.seed, point_count=budget.points):
+    workloads = chain(
+        _classics(bases, budget), mixed_workloads(bases, budget.seed, point_count=budget.points)
+    )
+    for workload in workloads:
         yield from _judged(workload, media[workload.base.name], budget, tally)
         if tally.distinct >= budget.states:
             return
+
+
+def _classics(bases: Sequence[CrashBase], budget: HuntBudget) -> Iterator[Workload]:
+    """The classic workloads, of every image in turn, and a log that is soon full."""
+    rounds = zip_longest(
+        (replace(short_log_workload(base), point_count=3 * budget.points) for base in bases[:2]),
+        *(classic_workloads(base, point_count=budget.points) for base in bases),
+    )
+    yield from filter(None, chain.from_iterable(rounds))
+
+
+def _rules(budget: HuntBudget, _: CrashTally) -> Iterator[str]:
+    for workload in _classics([BASES[name]() for name in MIXED], budget):
+        store, _first = record(workload)
+        faults = record_faults(store.start, store.steps)
+        yield from (f"{RULE}: {fault}\n  workload: {workload}" for fault in faults)
+    for program in all_programs():
+        for store in thread_records(program, budget.schedules, budget.seed):
+            faults = record_faults(store.start, store.steps)
+            yield from (f"{RULE}: {fault}\n  workload: {program.name}" for fault in faults)
 
 
 def _full_log(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
@@ -106,7 +136,7 @@ def _full_log(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
 
 def _faults(_: HuntBudget, __: CrashTally) -> Iterator[str]:
     for name in ("dynamic", "child-without-bitmap"):
-        loop = FaultLoop(BASES[name](), STANDARD_PROGRAM)
+        loop = FaultLoop(BASES[name](), STANDARD_PROGRAM, power_failures=8)
         with log_capacity(SHORT_LOG):
             for call, make_error, sectors_done in standard_faults():
                 yield from loop.run(call, make_error, sectors_done=sectors_done).findings
@@ -114,6 +144,6 @@ def _faults(_: HuntBudget, __: CrashTally) -> Iterator[str]:
 
 def _threads(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     for program in all_programs():
-        found = run_program(program, budget.schedules, seed=budget.seed, rules=budget.rules)
+        found = run_program(program, budget.schedules, seed=budget.seed, rules=False)
         tally.add(found)
         yield from map(str, found.findings)

@@ -4,7 +4,8 @@ What a crash may keep: of the changes since the last completed flush any subset,
 were issued where they overlap; of each write any subset of its 512-byte sectors; the new length of a file
 without the data that went with it, or the data without the length. Up to a number of pending changes all
 subsets are tried, above it all prefixes, single drops, single keeps, pairs and random ones. One change at a
-time is torn. A crash is tried after every step of the record.
+time is torn. A crash is tried after every step of the record. Of the pieces that a file keeps twice, the medium
+may lose one at any time; and with the power, all those that were being written.
 """
 
 import random
@@ -24,6 +25,10 @@ class MediaFault(NamedTuple):
     name: str
     file_offset: int
     garbage: bytes
+
+    def is_hit_by(self, change: Change) -> bool:
+        """Whether a change is one of the piece."""
+        return change.kind is ChangeKind.WRITE and change.file_offset == self.file_offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class CrashState(NamedTuple):
     digest: int
     choices: tuple[Choice, ...]
     fault: MediaFault | None
+    """What the medium lost; of several pieces, the first."""
     delta: Delta
     pending: tuple[Change, ...]
     """Of what was not durable at that moment, `choices` are what was kept."""
@@ -208,16 +214,18 @@ class CrashEnumerator:
         pending = tuple(self.pending)
         for choices in chosen:
             yield self._state(pending, choices)
-        for fault in self._faults:
-            yield self._state(pending, tuple(map(Choice, pending)), fault)
-            yield self._state(pending, (), fault)
+        wrecked = [fault for fault in self._faults if any(map(fault.is_hit_by, pending))]
+        for faults in [*([fault] for fault in self._faults), *([wrecked] if len(wrecked) > 1 else [])]:
+            yield self._state(pending, tuple(map(Choice, pending)), faults)
+            yield self._state(pending, (), faults)
 
     def _state(
-        self, pending: tuple[Change, ...], choices: tuple[Choice, ...], fault: MediaFault | None = None
+        self, pending: tuple[Change, ...], choices: tuple[Choice, ...], faults: Sequence[MediaFault] = ()
     ) -> CrashState:
         delta = self.medium.compose(choices, self._written)
-        if fault is not None:
+        for fault in faults:
             delta.sectors.update(sectors_of(fault.garbage, fault.file_offset))
+        fault = faults[0] if faults else None
         return CrashState(self.point, self.medium.digest_with(delta), choices, fault, delta, pending)
 
 

@@ -60,6 +60,13 @@ def _writers() -> Iterator[ThreadProgram]:
     yield ThreadProgram("two writes into one new block", plain, new)
     beside = (_FLUSH, _FLUSH), (_WRITE(MIB, 1024), _WRITE(2 * MIB, 512))
     yield ThreadProgram("write beside flush", plain, beside, before=(_WRITE(3 * MIB, 512),))
+    # The space that the block gets holds garbage.
+    look = (_FLUSH, _READ(MIB, 8192), _READ(2 * MIB - 4096, 4096))
+    for name, length in (("part", 512), ("whole", MIB)):
+        write = (_WRITE(MIB + (MIB - length) // 1024 * 512, length),)
+        yield ThreadProgram(
+            f"{name} of a new block beside flush", plain, (write, look), before=(_WRITE(0, 512),)
+        )
     flushes = (_WRITE(MIB, 512), _FLUSH), (_WRITE(2 * MIB, 512), _FLUSH)
     yield ThreadProgram("two flushes", plain, flushes)
     yield ThreadProgram(
@@ -83,6 +90,9 @@ def _reusers() -> Iterator[ThreadProgram]:
     yield ThreadProgram("write beside trim", plain, ((_WRITE(0, 1024), _FLUSH), trim))
     yield ThreadProgram("zero beside trim", plain, ((_ZERO(0, MIB), _FLUSH), trim))
     yield ThreadProgram("trim in a commit, reuse", plain, ((_FLUSH,), trim[:1], reuse[:1]), before=_FULL)
+    yield ThreadProgram(
+        "trim in a commit, reuse after it", plain, ((_FLUSH, reuse[0]), trim[:1]), before=_FULL
+    )
     yield ThreadProgram("trim, reuse in its commit", plain, (trim, reuse), before=_FULL)
     reads = (_READ(0, 8192), _READ(0, 8192))
     yield ThreadProgram("read, trim, reuse", plain, (reads, trim, reuse), before=_FULL)
