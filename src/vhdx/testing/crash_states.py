@@ -225,8 +225,8 @@ class CrashEnumerator:
         delta = self.medium.compose(choices, self._written)
         for fault in faults:
             delta.sectors.update(sectors_of(fault.garbage, fault.file_offset))
-        fault = faults[0] if faults else None
-        return CrashState(self.point, self.medium.digest_with(delta), choices, fault, delta, pending)
+        lost = faults[0] if faults else None
+        return CrashState(self.point, self.medium.digest_with(delta), choices, lost, delta, pending)
 
 
 def _subsets(count: int, limits: CrashLimits, rng: random.Random) -> Iterator[int]:
