@@ -38,9 +38,8 @@ def assert_same_files(first: Path, second: Path) -> None:
 def test_copy_out_equals_convert(tmp_path: Path, dense: bool, sector_size: int, connections: int) -> None:
     raw = mottled_raw(tmp_path / "disk.raw", dense=dense)
     image = image_of(raw, tmp_path / "disk.vhdx", sector_size=sector_size)
-    with serving(tmp_path, "--read-only", image) as server:
+    with serving(tmp_path, "--read-only", image, persistent=False) as server:
         nbdcopy(server.uri, tmp_path / "out.raw", f"--connections={connections}")
-        server.wait()  # the last client has left
     run_vhdx("convert", image, tmp_path / "converted.raw")
     assert_same_files(tmp_path / "out.raw", tmp_path / "converted.raw")
     assert_same_files(tmp_path / "out.raw", raw)
@@ -53,9 +52,8 @@ def test_copy_in_is_whole_to_us_and_to_qemu(
 ) -> None:
     raw, image = mottled_raw(tmp_path / "disk.raw", dense=dense), tmp_path / "disk.vhdx"
     create(image, SIZE, block_size=MIB, logical_sector_size=sector_size)
-    with serving(tmp_path, image) as server:
+    with serving(tmp_path, image, persistent=False) as server:
         nbdcopy(raw, server.uri, f"--connections={connections}", "--flush")
-        server.wait()
     assert_sound(image)
     assert_same_files(flattened(image, tmp_path / "flat.raw"), raw)
     if sector_size == 512:  # QEMU reads no other
@@ -72,7 +70,7 @@ def test_copies_of_a_sparse_disk_are_sparse_on_both_sides(tmp_path: Path) -> Non
             file.seek(number * 63 * MIB)
             file.write(b"data" * (MIB // 4))
     create(image, 256 * MIB, block_size=MIB)
-    with serving(tmp_path, "--persistent", image) as server:
+    with serving(tmp_path, image) as server:
         nbdcopy(raw, server.uri, "--destination-is-zero", "--flush")
         nbdcopy(server.uri, out)
     assert image.stat().st_blocks * 512 < 16 * MIB
@@ -84,9 +82,8 @@ def test_copies_of_a_sparse_disk_are_sparse_on_both_sides(tmp_path: Path) -> Non
 def test_copy_that_writes_zeroes_over_old_data_leaves_none_of_it(tmp_path: Path) -> None:
     image = image_of(mottled_raw(tmp_path / "old.raw", dense=True), tmp_path / "disk.vhdx")
     raw = mottled_raw(tmp_path / "disk.raw", seed=12)
-    with serving(tmp_path, image) as server:
+    with serving(tmp_path, image, persistent=False) as server:
         nbdcopy(raw, server.uri, "--flush")
-        server.wait()
     assert_same_files(flattened(image, tmp_path / "flat.raw"), raw)
     assert_sound(image)
 
@@ -94,9 +91,8 @@ def test_copy_that_writes_zeroes_over_old_data_leaves_none_of_it(tmp_path: Path)
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_chain_of_three_files_is_copied_out_as_convert_flattens_it(tmp_path: Path, sector_size: int) -> None:
     leaf, *_ = chain_of_three(tmp_path, sector_size=sector_size)
-    with serving(tmp_path, "--read-only", leaf) as server:
+    with serving(tmp_path, "--read-only", leaf, persistent=False) as server:
         nbdcopy(server.uri, tmp_path / "out.raw")
-        server.wait()
     run_vhdx("convert", leaf, tmp_path / "converted.raw")
     assert_same_files(tmp_path / "out.raw", tmp_path / "converted.raw")
 
@@ -105,9 +101,8 @@ def test_copy_into_a_leaf_changes_no_parent(tmp_path: Path) -> None:
     leaf, *parents = chain_of_three(tmp_path)
     before = [path.read_bytes() for path in parents]
     raw = mottled_raw(tmp_path / "disk.raw", seed=13)
-    with serving(tmp_path, leaf) as server:
+    with serving(tmp_path, leaf, persistent=False) as server:
         nbdcopy(raw, server.uri, "--flush")
-        server.wait()
     assert [path.read_bytes() for path in parents] == before
     assert_same_files(flattened(leaf, tmp_path / "flat.raw"), raw)
     assert_sound(leaf)
@@ -118,7 +113,7 @@ def test_one_served_disk_is_copied_into_another(tmp_path: Path) -> None:
     target = tmp_path / "target.vhdx"
     create(target, SIZE)
     exports = (f"source={source}", f"target={target}")
-    with serving(tmp_path, "--persistent", *exports, exports=2) as server:
+    with serving(tmp_path, *exports, exports=2) as server:
         nbdcopy(*server.uris, "--flush")
     assert_same_files(flattened(target, tmp_path / "flat.raw"), tmp_path / "disk.raw")
     assert_sound(target)
@@ -128,7 +123,7 @@ def test_raw_file_without_a_telling_name_is_served_for_writing(tmp_path: Path) -
     disk, raw = tmp_path / "disk", mottled_raw(tmp_path / "content.raw")
     with disk.open("wb") as file:
         file.truncate(SIZE)
-    with serving(tmp_path, "--persistent", "-f", "raw", disk) as server:
+    with serving(tmp_path, "-f", "raw", disk) as server:
         nbdcopy(raw, server.uri, "--flush")
         nbdcopy(server.uri, tmp_path / "out.raw")
     assert_same_files(disk, raw)

@@ -27,14 +27,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def server(tmp_path_factory: pytest.TempPathFactory, chain: list[Path]) -> Iterator[Serving]:
     """A read-only chain, as the default export."""
     need("nbdinfo", "libnbd-bin")
-    with serving(tmp_path_factory.mktemp("server"), "--persistent", "--read-only", chain[0]) as found:
+    with serving(tmp_path_factory.mktemp("server"), "--read-only", chain[0]) as found:
         yield found
 
 
 @pytest.fixture
 def writable(tmp_path: Path) -> Iterator[Serving]:
     image = image_of(mottled_raw(tmp_path / "disk.raw"), tmp_path / "disk.vhdx", sector_size=4096)
-    with serving(tmp_path, "--persistent", image) as found:
+    with serving(tmp_path, image) as found:
         yield found
 
 
@@ -116,7 +116,7 @@ def test_several_exports_are_told_apart_by_their_names(tmp_path: Path) -> None:
     second = tmp_path / "second.raw"
     second.write_bytes(b"second" * 1024)
     images = (f"one={first}", f"zwei & more={second}")
-    with serving(tmp_path, "--persistent", *images, exports=2) as server:
+    with serving(tmp_path, *images, exports=2) as server:
         listed = json.loads(nbdinfo("--list", "--json", server.uris[0]))["exports"]
         assert [(each["export-name"], each["export-size"]) for each in listed] == [
             ("one", SIZE),
@@ -129,7 +129,7 @@ def test_several_exports_are_told_apart_by_their_names(tmp_path: Path) -> None:
 
 def test_named_export_is_also_the_default_one_when_it_is_alone(tmp_path: Path) -> None:
     image = image_of(mottled_raw(tmp_path / "disk.raw"), tmp_path / "disk.vhdx")
-    with serving(tmp_path, "--persistent", "--export", "the disk", image) as server:
+    with serving(tmp_path, "--export", "the disk", image) as server:
         for uri in (server.uri, uri_of(tmp_path / "nbd.sock")):
             assert int(nbdinfo("--size", uri)) == SIZE
         assert server.uri == uri_of(tmp_path / "nbd.sock", "the disk")

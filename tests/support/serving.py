@@ -69,13 +69,20 @@ class Serving:
 
 @contextmanager
 def serving(
-    folder: Path, *arguments: Argument, exports: int = 1, address: Sequence[Argument] | None = None
+    folder: Path,
+    *arguments: Argument,
+    exports: int = 1,
+    address: Sequence[Argument] | None = None,
+    persistent: bool = True,
 ) -> Iterator[Serving]:
-    """Serve, by default on the Unix socket nbd.sock in a folder; stopped at the end unless it has ended.
+    """Serve, by default on the Unix socket nbd.sock in a folder, until the context ends.
 
-    `arguments` come after `vhdx serve`; so many `exports` are among them.
+    A server that is not `persistent` ends by itself, when its last client has left. `arguments` come after
+    `vhdx serve`; so many `exports` are among them.
     """
-    where = ("--socket", folder / "nbd.sock") if address is None else address
+    where = ["--socket", folder / "nbd.sock"] if address is None else [*address]
+    if persistent:
+        where.append("--persistent")
     log = folder / "serve.log"
     with (
         log.open("wb") as errors,
@@ -96,8 +103,10 @@ def serving(
             assert all(uris), log.read_text(encoding="utf-8")
             server = Serving(process, uris, log)
             yield server
-            if process.poll() is None:
+            if process.poll() is None and persistent:
                 server.stop()
+            elif process.poll() is None:
+                server.wait()
         finally:
             guard.cancel()
             if process.poll() is None:
