@@ -70,6 +70,12 @@ class WritableLayers(LayeredDevice):
         writer.trim(offset, length)
         self._after(writer, fua=fua)
 
+    def cache(self, length: int, offset: int) -> None:
+        """As for every device. Raises: ImagePoisonedError, too."""
+        if self._writer is not None and not self._closed:
+            self._writer.check_sound()
+        super().cache(length, offset)
+
     def flush(self) -> None:
         """Make everything durable whose call has returned. Nothing to do for an image open for reading."""
         self._check_open()

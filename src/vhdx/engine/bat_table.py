@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 _SLICE_ENTRIES: Final = 1 << 17
-_NUMPY_THRESHOLD_BLOCKS: Final = 1 << 14
+NUMPY_THRESHOLD_BLOCKS: Final = 1 << 14
 """Walks of fewer blocks than this take less time than importing numpy does."""
 
 _PAGE_SHIFT: Final = 12
@@ -107,7 +107,7 @@ class BatTable:
 
     def runs(self, first_block: int, count: int) -> Iterator[BlockRun]:
         """Split payload blocks into runs of alike ones, not judged. Raises: OSError."""
-        if count < _NUMPY_THRESHOLD_BLOCKS:
+        if count < NUMPY_THRESHOLD_BLOCKS:
             return self._short_runs(first_block, count)
         return _joined(self._long_runs(first_block, count), self.geometry.block_size)
 

@@ -91,6 +91,8 @@ class Connection:
         )
         self._given_out = 0
         self._is_stopping = False
+        self._broken: ChannelError | None = None
+        """Why a worker gave the connection up."""
         self._workers = Workers(f"nbd {channel.peer}")
         self._payload = bytearray(RECEIVE_SIZE)
 
@@ -106,6 +108,8 @@ class Connection:
         finally:
             self._workers.close()
             self._pins.close()
+            if self._broken is not None:
+                raise self._broken
 
     def stop(self) -> None:
         """Have `run` end once the requests that have been received are answered."""
@@ -242,11 +246,12 @@ class Connection:
                 self._channel.send(answer)
             if self._journal.keeps_requests:
                 self._journal.served(self._channel.peer, (request,), started)
-        except ChannelError:
-            pass  # the connection's own thread finds out, too
-        except BaseException:
+        except BaseException as error:
+            # Part of a reply may have been sent: the stream is out of step.
             self._channel.shut_down()
-            raise
+            if not isinstance(error, ChannelError):
+                raise
+            self._broken = self._broken or error
         finally:
             if payload is not None:
                 self._budget.release(len(payload))

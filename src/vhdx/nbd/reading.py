@@ -183,8 +183,9 @@ class Reads:
         if not _WILLNEED or len(missed) + len(whole) == 1:
             return []
         late = [placed for placed in whole if not self._is_in_memory(placed)]
-        for item in (*missed, *late):
-            os.posix_fadvise(item.place.fd, item.place.file_offset, item.request.length, _WILLNEED)
+        unread = [_Placed(copied.request, copied.place) for copied in missed] + late
+        for request, place in unread:
+            os.posix_fadvise(place.fd, place.file_offset, request.length, _WILLNEED)
         return late
 
     def _is_in_memory(self, placed: _Placed) -> bool:

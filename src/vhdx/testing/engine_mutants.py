@@ -139,8 +139,8 @@ NAMED: Final = (
     Replacement(
         "the file is not extended",
         "allocator.py",
-        "                self._store.truncate(new_size)\n",
-        "",
+        "            self._store.truncate(new_size)\n        except OSError:\n",
+        "            pass\n        except OSError:\n",
     ),
     Replacement(
         "new space overlaps the last block",
@@ -215,8 +215,9 @@ NAMED: Final = (
 
 HARMLESS: Final[dict[str, str]] = {
     "no flush in make_room": "nothing calls it",
-    "_begin_once: exchanged with line 86": "a file without a log has nothing to replay",
-    "_replay_onto_disk: exchanged with line 101": "growth and replayed sectors become durable together",
-    "_replay_onto_disk: exchanged with line 105": "in memory only; nobody else reads during a replay",
+    "_begin_once: exchanged with line 98": "a file without a log has nothing to replay",
+    "_replay_onto_disk: exchanged with line 130": "growth and replayed sectors become durable together",
+    "_replay_onto_disk: exchanged with line 134": "in memory only: what the file holds is the same before and after",
+    "_make_log: exchanged with line 140": "LogGuid is zero: nobody looks at what the place of the log holds",
 }
 """Mutants that change nothing a crash could show, by a part of their names, and why."""
