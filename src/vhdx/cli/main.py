@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "convert": "copy a disk into a new raw or VHDX file",
     "compare": "tell whether two disks have the same content",
     "create": "make a new, empty image",
+    "mount": "show a disk and its partitions as files in a directory",
+    "unmount": "take such a directory's files away, and wait for the image to be closed",
 }
 """Every verb and what it is for; the module of the same name implements it."""
 
