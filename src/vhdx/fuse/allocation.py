@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import align_up, div_ceil
+from vhdx.errors import VhdxError
 
 if TYPE_CHECKING:
     from vhdx.blockdev.device import BlockDevice
@@ -55,7 +56,7 @@ class Allocation:
     def bytes(self) -> int:
         """Bytes that own file space, in whichever file of a chain.
 
-        Never too few: a slice that has not been looked at yet counts in full. Raises: VhdxError, OSError.
+        Never too few: a slice that has not been looked at yet, or whose table is damaged, counts in full.
         """
         size = self._changes.slice_size
         budget = EXTENTS_PER_QUESTION
@@ -73,10 +74,13 @@ class Allocation:
 
     def _scan(self, start: int, end: int) -> tuple[int, int]:
         allocated = looked_at = 0
-        for extent in self._device.extents(start, end - start):
-            looked_at += 1
-            if not extent.hole:
-                allocated += extent.length
+        try:
+            for extent in self._device.extents(start, end - start):
+                looked_at += 1
+                if not extent.hole:
+                    allocated += extent.length
+        except (VhdxError, OSError):
+            allocated = end - start  # reading there will say what is wrong
         return allocated, looked_at
 
 
