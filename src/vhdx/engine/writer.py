@@ -83,6 +83,10 @@ class Writer:
         if len(data):
             self._session.begin()
         done = 0
+        block, within = divmod(offset, self._geometry.block_size)
+        if 0 < len(data) <= self._geometry.block_size - within:  # most requests
+            self._write_block(block, within, data)
+            return
         for block, within, length in self._blocks(offset, len(data)):
             self._write_block(block, within, data[done : done + length])
             done += length
