@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "convert": "copy a disk into a new raw or VHDX file",
     "compare": "tell whether two disks have the same content",
     "create": "make a new, empty image",
+    "serve": "serve disks over the network block device protocol",
 }
 """Every verb and what it is for; the module of the same name implements it."""
 

@@ -89,6 +89,21 @@ def add_opening(parser: Parser) -> None:
     )
 
 
+def add_writing(parser: Parser) -> None:
+    """Take the options of every command that may write to an existing image."""
+    group = parser.add_argument_group("writing")
+    group.add_argument(
+        "--no-lock",
+        action="store_true",
+        help="write although the file system cannot lock files; no other process may use the image then",
+    )
+    group.add_argument(
+        "--ignore-change-tracking",
+        action="store_true",
+        help="write although Hyper-V tracks changes (X.rct, X.mrt); its next incremental backup is then wrong",
+    )
+
+
 def add_parents(parser: Parser) -> None:
     """Take the options of every command that opens a chain."""
     group = parser.add_argument_group("parents of a differencing image").add_mutually_exclusive_group()

@@ -29,16 +29,21 @@ def open_source(
     options: argparse.Namespace,
     file_format: str | None,
     open_chain: Callable[..., Disk] = open_disk,
+    *,
+    writable: bool = False,
 ) -> Disk | RawDevice:
     """Open a disk in the format that is asked for, or else in the one that its content shows.
 
-    `open_chain` is called like `open_disk`. Raises: UsageError for a file of no known format; VhdxError,
-    OSError.
+    `open_chain` is called like `open_disk`. `writable` needs the options of `add_writing`, too.
+    Raises: UsageError for a file of no known format, or if what others write is not to be minded by a writer;
+    VhdxError, OSError.
     """
     lock = not options.force_share
     if options.force_share:
+        if writable:
+            raise UsageError("--force-share is for reading: two writers would destroy the image")
         warn_unreliable(path)
-    store = FileStore.open(path, lock=lock)
+    store = FileStore.open(path, writable=writable, lock=lock, no_lock_ok=writable and options.no_lock)
     try:
         if store.lock_warning:
             complain(f"warning: {store.lock_warning}")
@@ -48,8 +53,11 @@ def open_source(
         if not is_vhdx:
             if file_format is None:
                 _refuse_unless_raw(store)
-            return RawDevice(store)
-        disk = open_chain(store, parents=parent_policy(options), strict=options.strict, lock=lock)
+            return RawDevice(store, writable=writable)
+        settings = {"parents": parent_policy(options), "strict": options.strict, "lock": lock}
+        if writable:
+            settings |= {"mode": "r+", "ignore_change_tracking": options.ignore_change_tracking}
+        disk = open_chain(store, **settings)
         disk.images[0].adopt_store()
     except BaseException:
         store.close()
