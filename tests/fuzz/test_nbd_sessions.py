@@ -1,4 +1,4 @@
-"""Conversations with the server from seeds; `fuzz/nbd.py` holds more of them."""
+"""Conversations with the server from seeds; `fuzz/nbd_sessions.py` holds more of them."""
 
 from __future__ import annotations
 
