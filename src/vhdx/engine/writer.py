@@ -128,8 +128,9 @@ class Writer:
         return self._session.header
 
     def writes_in_place(self, offset: int, length: int) -> bool:
-        """Whether a write of this range finds the session begun, and all of its blocks fully present."""
-        return self._session.has_begun and all(
+        """Whether a write of this range finds the session begun and sound, and all blocks fully present."""
+        is_ready = self._session.has_begun and self._committer.poison is None
+        return is_ready and all(
             self._bat.payload_entry(block) & STATE_MASK == PayloadState.FULLY_PRESENT
             for block, _, _ in self._blocks(offset, length)
         )
