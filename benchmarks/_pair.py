@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SKIPPED = 77
+"""Exit code of a benchmark whose peer is absent."""
 VHDX = (sys.executable, "-m", "vhdx")
 
 
@@ -70,10 +72,11 @@ def durable(command: Sequence[str], output: Path) -> list[str]:
 
 
 def need(program: str, package: str) -> str:
-    """Path of a peer; ends the benchmark where it is absent."""
+    """Path of a peer; ends the benchmark, as skipped, where it is absent."""
     found = shutil.which(program)
     if found is None:
-        raise SystemExit(f"{program} is not installed (Debian: {package})")
+        print(f"skipped: {program} is not installed (Debian: {package})", flush=True)
+        raise SystemExit(SKIPPED)
     return found
 
 
