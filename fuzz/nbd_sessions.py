@@ -27,7 +27,8 @@ def main() -> int:
         except Exception:
             failures += 1
             print(
-                f"FAILED python fuzz/nbd_sessions.py --sessions 1 --seed {seed}\n{traceback.format_exc()}", flush=True
+                f"FAILED python fuzz/nbd_sessions.py --sessions 1 --seed {seed}\n{traceback.format_exc()}",
+                flush=True,
             )
             continue
         ends[outcome.end.split(":")[0][:60]] += 1
