@@ -7,11 +7,12 @@ import bz2
 import gzip
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from support.media import loop_device, small_file_system
 from support.samples import SAMPLES, SAMPLES_FOLDER
 
 
@@ -87,3 +88,17 @@ def dynamic_sample(sample_folder: Path) -> Path:
 @pytest.fixture
 def disk2vhd_sample(sample_folder: Path) -> Path:
     return unpack_sample("test-disk2vhd.vhdx", sample_folder)
+
+
+@pytest.fixture
+def block_device(tmp_path: Path) -> Iterator[str]:
+    """A block device of 1 MiB full of "d"."""
+    with loop_device(tmp_path) as device:
+        yield device
+
+
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder with about 20 MiB of space."""
+    with small_file_system(request.param, tmp_path) as folder:
+        yield folder

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vhdx.blockdev.device import Limits
     from vhdx.engine.opening import ReplayMode
     from vhdx.image import Kind
+    from vhdx.raw import RawDevice
     from vhdx.report import Finding
 
 MAX_DEPTH: Final = 256
@@ -24,16 +25,17 @@ MAX_DEPTH: Final = 256
 
 
 class Disk(WritableLayers):
-    """An image with its parents, open for reading. `images` has the leaf first.
+    """An image with its parents, of which only the leaf may be open for writing. `images` has the leaf first.
 
     Where a parent is absent (`parents="none"`), reading what lies in it raises ParentNotFoundError.
     """
 
-    def __init__(self, images: tuple[Image, ...]) -> None:
-        """Use `vhdx.open`."""
+    def __init__(self, images: tuple[Image, ...], base: RawDevice | None = None) -> None:
+        """Use `vhdx.open`. `base` is a raw disk that lies under all of the images."""
         self.images = images
+        self._base = base
         leaf = images[0]
-        super().__init__(images, leaf.writer)
+        super().__init__(images if base is None else (*images, base), leaf.writer)
         if leaf.writer is not None:
             leaf.writer.read_through = self.pread
         self._leaf = images[0]
@@ -65,7 +67,7 @@ class Disk(WritableLayers):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the leaf's log holds changes that the last writer did not apply."""
+        """Whether the leaf's log is in use: by a writer that did not end as it should, or by this one."""
         return self._leaf.is_dirty
 
     @property
@@ -76,7 +78,7 @@ class Disk(WritableLayers):
     @property
     def is_complete(self) -> bool:
         """Whether every parent is open."""
-        return not self.images[-1].parameters.has_parent
+        return self._base is not None or not self.images[-1].parameters.has_parent
 
     @property
     def limits(self) -> Limits:
@@ -85,6 +87,8 @@ class Disk(WritableLayers):
 
     def _close_layers(self) -> None:
         with ExitStack() as stack:
+            if self._base is not None:
+                stack.callback(self._base.close)
             # The leaf is closed first, and the parents even if that fails.
             for image in reversed(self.images):
                 stack.callback(image.close)

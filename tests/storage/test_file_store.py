@@ -6,10 +6,9 @@ import gc
 import io
 import os
 import socket
-import subprocess
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -531,21 +530,6 @@ def test_forgotten_store_warns_and_frees_descriptor_and_lock(image: Path) -> Non
 
 
 # ---- block devices -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def block_device(tmp_path: Path) -> Iterator[str]:
-    backing = tmp_path / "device.img"
-    backing.write_bytes(b"d" * MIB)
-    try:
-        done = subprocess.run(
-            ["losetup", "--find", "--show", backing], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no loop device can be made here (needs root and Debian package mount)")
-    device = done.stdout.strip()
-    yield device
-    subprocess.run(["losetup", "--detach", device], check=True)
 
 
 def test_block_device_is_read_and_written(block_device: str) -> None:

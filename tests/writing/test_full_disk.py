@@ -1,60 +1,18 @@
 """A real file system that runs full under an image: a plain error, nothing lost, and writing goes on afterwards."""
 
 import errno
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import vhdx
-from vhdx._units import KIB, MIB
+from support.media import fill
+from vhdx._units import MIB
 from vhdx.ops.create import create
 from vhdx.storage import host
 from vhdx.storage.file import FileStore
 from vhdx.testing.pages import Content
 from writing.disks import assert_sound
-
-
-@pytest.fixture(params=["tmpfs", "ext4"])
-def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A file system with about 20 MiB of space."""
-    if os.name != "posix" or os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=20m", "none", str(folder)]
-    if request.param == "ext4":
-        if shutil.which("mke2fs") is None:
-            pytest.skip("mke2fs is not installed (Debian: e2fsprogs)")
-        disk = tmp_path / "small.raw"
-        with disk.open("wb") as file:
-            file.truncate(24 * MIB)
-        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m0", disk], check=True)
-        command = ["mount", "-o", "loop", str(disk), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        # Lazily: a test that failed may have left its image open, and must not leave the mount behind as well.
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def fill(folder: Path, leave: int = 0) -> Path:
-    """Take the space that is left, but for some."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        free = shutil.disk_usage(folder).free - leave
-        try:
-            while free > 0:
-                free -= file.write(b"b" * min(free, 64 * KIB))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-    return ballast
 
 
 def write_until_full(disk: vhdx.Disk, model: Content, *, flush: bool) -> OSError:

@@ -53,11 +53,7 @@ def open_source(
         if not is_vhdx:
             if file_format is None:
                 _refuse_unless_raw(store)
-            if writable:
-                raise UsageError(
-                    f"{path}: a raw disk cannot be opened for writing yet; leave out --read-write"
-                )
-            return RawDevice(store)
+            return RawDevice(store, writable=writable)
         settings = {"parents": parent_policy(options), "strict": options.strict, "lock": lock}
         if writable:
             settings |= {"mode": "r+", "ignore_change_tracking": options.ignore_change_tracking}

@@ -10,7 +10,6 @@ import array
 import os
 import select
 import socket
-import struct
 import sys
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
@@ -24,16 +23,21 @@ _MSG_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 _MAX_PARTS: Final = 512
 """Below IOV_MAX everywhere."""
 _SIOCOUTQ: Final = 0x5411
-_LINGER_AT_ONCE: Final = struct.pack("ii", 1, 0)
+
+
+class ChannelError(Exception):
+    """The connection cannot go on: it has failed, or the client has left in the middle of something."""
 
 
 class Channel(Protocol):
-    """A byte stream to a client. Every method may raise OSError once the connection has failed."""
+    """A byte stream to a client. Every method but `close` may raise ChannelError."""
 
     peer: str
     """Who it is, for the log."""
     sends_files: bool
     """Whether `send_file` works."""
+    sent_bytes: int
+    """Everything sent so far, encryption not counted."""
 
     def receive_into(self, buffer: memoryview) -> int:
         """Wait for bytes and put what is there into a buffer; 0: the client sends no more."""
@@ -48,11 +52,15 @@ class Channel(Protocol):
         ...
 
     def send_file(self, header: Buffer, fd: int, file_offset: int, length: int) -> None:
-        """Send a header and a range of a file. Raises: EOFError if the file ends before the range does."""
+        """Send a header and a range of a file. Raises: ChannelError also if the file fails or ends early."""
         ...
 
-    def unsent(self) -> int:
-        """Bytes that were sent and that the other side has not taken yet; 0 where it cannot be told."""
+    def taken_bytes(self) -> int:
+        """So many of the bytes sent have certainly left this machine's memory; all where files are not sent."""
+        ...
+
+    def stop_receiving(self) -> None:
+        """Make `receive_into` return 0 from now on, also where it waits in another thread."""
         ...
 
     def shut_down(self) -> None:
@@ -72,8 +80,9 @@ class SocketChannel:
         self._socket = connection
         self._sending = threading.Lock()
         self.peer = peer
-        self.sends_files = hasattr(os, "sendfile")
-        self._can_tell_unsent = sys.platform == "linux"
+        # Elsewhere it cannot be told when the client has taken what was sent.
+        self.sends_files = sys.platform == "linux"
+        self.sent_bytes = 0
         if connection.family != getattr(socket, "AF_UNIX", None):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -84,55 +93,75 @@ class SocketChannel:
 
     def receive_into(self, buffer: memoryview) -> int:
         """Wait for bytes; 0: the client sends no more."""
-        return self._socket.recv_into(buffer)
+        try:
+            return self._socket.recv_into(buffer)
+        except OSError as error:
+            raise _failed(error) from None
 
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until there is something to receive."""
-        poller = select.poll()
-        poller.register(self._socket, select.POLLIN)
-        return bool(poller.poll(timeout_seconds * 1000))
+        try:
+            return bool(select.select((self._socket,), (), (), timeout_seconds)[0])
+        except (OSError, ValueError) as error:
+            raise _failed(error) from None
 
     def send(self, parts: Sequence[Buffer]) -> None:
         """Send all parts together."""
-        with self._sending:
-            if len(parts) == 1:
-                self._socket.sendall(parts[0])
-            else:
-                self._send_parts(parts)
+        try:
+            with self._sending:
+                for first in range(0, len(parts), _MAX_PARTS):
+                    self._send_parts(parts[first : first + _MAX_PARTS])
+        except OSError as error:
+            raise _failed(error) from None
 
     def _send_parts(self, parts: Sequence[Buffer]) -> None:
-        for first in range(0, len(parts), _MAX_PARTS):
-            group = parts[first : first + _MAX_PARTS]
-            sent = self._socket.sendmsg(group)
-            if sent == sum(memoryview(part).nbytes for part in group):
-                continue
-            for part in group:
-                view = memoryview(part).cast("B")
-                if sent < len(view):
-                    self._socket.sendall(view[sent:])
-                sent = max(0, sent - len(view))
+        sent = self._socket.sendmsg(parts)
+        for part in parts:
+            size = len(part) if type(part) is bytes else memoryview(part).nbytes
+            self.sent_bytes += size
+            if sent < size:
+                self._socket.sendall(memoryview(part).cast("B")[sent:])
+            sent = max(0, sent - size)
 
     def send_file(self, header: Buffer, fd: int, file_offset: int, length: int) -> None:
         """Send a header and then a range of a file, which the kernel takes from its page cache."""
-        with self._sending:
-            self._socket.sendall(header, _MSG_MORE)
-            own = self._socket.fileno()
-            end = file_offset + length
-            while file_offset < end:
-                count = os.sendfile(own, fd, file_offset, end - file_offset)
-                if not count:
-                    raise EOFError("the file became shorter while it was being sent")
-                file_offset += count
+        try:
+            with self._sending:
+                self._socket.sendall(header, _MSG_MORE)
+                self._send_range(fd, file_offset, length)
+                self.sent_bytes += memoryview(header).nbytes + length
+        except OSError as error:
+            raise _failed(error) from None
 
-    def unsent(self) -> int:
-        """What stands in the socket's queue; for a Unix socket also what the client has not read."""
-        if not self._can_tell_unsent:
-            return 0
+    def _send_range(self, fd: int, file_offset: int, length: int) -> None:
+        own = self._socket.fileno()
+        end = file_offset + length
+        while file_offset < end:
+            count = os.sendfile(own, fd, file_offset, end - file_offset)
+            if not count:
+                raise ChannelError("the file became shorter while it was being sent")
+            file_offset += count
+
+    def taken_bytes(self) -> int:
+        """What has left the socket's queue; for a Unix socket, what the client has read."""
+        if not self.sends_files:
+            return self.sent_bytes
         import fcntl
 
-        count = array.array("i", [0])
-        fcntl.ioctl(self._socket.fileno(), _SIOCOUTQ, count)
-        return count[0]
+        unsent = array.array("i", [0])
+        try:
+            with self._sending:
+                fcntl.ioctl(self._socket.fileno(), _SIOCOUTQ, unsent)
+                return self.sent_bytes - unsent[0]
+        except OSError as error:
+            raise _failed(error) from None
+
+    def stop_receiving(self) -> None:
+        """End the direction from the client."""
+        try:
+            self._socket.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass  # it has ended already
 
     def shut_down(self) -> None:
         """End both directions."""
@@ -144,3 +173,7 @@ class SocketChannel:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def _failed(error: Exception) -> ChannelError:
+    return ChannelError(getattr(error, "strerror", None) or str(error))

@@ -7,6 +7,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Final
 
 from vhdx._buffer import Buffer
@@ -17,16 +18,12 @@ from vhdx.storage.holes import next_data
 from vhdx.storage.seeking import SeekingTransfer
 
 _ZEROES: Final = bytes(1 << 20)
+_READ_AHEAD_STEP: Final = 128 << 10
 _HAVE_PREADV: Final = host.HAVE_PREADV
 _HAVE_PREAD: Final = host.HAVE_PREAD
-_ZERO_MODES: Final = (
-    (
-        libc.FALLOC_PUNCH_HOLE | libc.FALLOC_KEEP_SIZE,
-        libc.FALLOC_ZERO_RANGE | libc.FALLOC_KEEP_SIZE,
-    )
-    if host.HAVE_FALLOCATE
-    else ()
-)
+_PUNCH: Final = libc.FALLOC_PUNCH_HOLE | libc.FALLOC_KEEP_SIZE
+_ZERO: Final = libc.FALLOC_ZERO_RANGE | libc.FALLOC_KEEP_SIZE
+_ZERO_MODES: Final = (_PUNCH, _ZERO) if host.HAVE_FALLOCATE else ()
 
 
 class FileStore:
@@ -226,12 +223,16 @@ class FileStore:
     def pwrite(self, data: Buffer, file_offset: int) -> None:
         """Write all of `data`. Raises: OSError (EFBIG past what offsets can say), ValueError."""
         self._check_writable()
-        with memoryview(data) as whole, whole.cast("B") as view:
-            self._check_range(file_offset, len(view))
-            done = 0
-            while done < len(view):
-                with view[done:] as rest:
-                    done += self._write_some(rest, file_offset + done)
+        with memoryview(data) as whole:
+            length = whole.nbytes
+            self._check_range(file_offset, length)
+            # One call is nearly always all, and takes the buffer as it is.
+            done = self._write_some(whole, file_offset) if length else 0
+            if done < length:
+                with whole.cast("B") as view:
+                    while done < length:
+                        with view[done:] as rest:
+                            done += self._write_some(rest, file_offset + done)
 
     def _write_some(self, view: memoryview, file_offset: int) -> int:
         try:
@@ -262,7 +263,7 @@ class FileStore:
             return
         end = file_offset + length
         inside = min(end, self.size()) - file_offset
-        if inside > 0 and not self._punch(inside, file_offset):
+        if inside > 0 and not self.zero_unwritten(inside, file_offset, may_punch=True):
             with memoryview(_ZEROES) as zeroes:
                 for position in range(file_offset, file_offset + inside, len(zeroes)):
                     self.pwrite(zeroes[: file_offset + inside - position], position)
@@ -284,26 +285,60 @@ class FileStore:
                 if error.errno not in host.UNSUPPORTED:
                     raise self._named(error) from None
 
+    @property
+    def can_punch(self) -> bool:
+        """Whether `punch_hole` gives host space back: what a file system lacks shows when it is first asked."""
+        return _PUNCH in self._zero_modes
+
+    @property
+    def can_zero_unwritten(self) -> bool:
+        """Whether `zero_unwritten` has a way, with the same reservation."""
+        return bool(self._zero_modes)
+
+    def read_ahead(self, length: int, file_offset: int) -> None:
+        """Ask the system to bring a range into memory, where it can be asked; it may do less. Raises: ValueError."""
+        if self._fd < 0:
+            raise self._closed()
+        if host.HAVE_FADVISE:
+            # The kernel cuts each call down to about as much as one request to the disk can fetch.
+            for at in range(file_offset, file_offset + length, _READ_AHEAD_STEP):
+                step = min(_READ_AHEAD_STEP, file_offset + length - at)
+                with suppress(OSError):
+                    os.posix_fadvise(self._fd, at, step, os.POSIX_FADV_WILLNEED)
+
     def punch_hole(self, length: int, file_offset: int) -> None:
-        """Give host space back where the file system takes it; nothing is written where it does not.
+        """Give host space back where the file system takes it; nothing is done where it does not.
 
         The range lies in the file, and reads as zeroes afterwards or as before. Raises: OSError, ValueError.
         """
         self._check_writable()
         self._check_range(file_offset, length)
-        self._punch(length, file_offset)
+        self._fallocate(_PUNCH, length, file_offset)
 
-    def _punch(self, length: int, file_offset: int) -> bool:
-        for mode in self._zero_modes:
-            try:
-                libc.fallocate(self._fd, mode, file_offset, length)
-            except OSError as error:
-                if error.errno not in host.UNSUPPORTED:
-                    raise self._named(error) from None
-                self._zero_modes = tuple(other for other in self._zero_modes if other != mode)
-            else:
-                return True
-        return False
+    def zero_unwritten(self, length: int, file_offset: int, *, may_punch: bool) -> bool:
+        """Make a range inside the file read as zeroes without writing it; false where there is no way.
+
+        The range keeps its host space unless `may_punch`. Raises: OSError, ValueError.
+        """
+        self._check_writable()
+        self._check_range(file_offset, length)
+        modes = (_PUNCH, _ZERO) if may_punch else (_ZERO,)
+        return any(self._fallocate(mode, length, file_offset) for mode in modes)
+
+    def _fallocate(self, mode: int, length: int, file_offset: int) -> bool:
+        """Whether the file system did it, or there was nothing to do."""
+        if not length:
+            return True
+        if mode not in self._zero_modes:
+            return False
+        try:
+            libc.fallocate(self._fd, mode, file_offset, length)
+        except OSError as error:
+            if error.errno not in host.UNSUPPORTED:
+                raise self._named(error) from None
+            self._zero_modes = tuple(other for other in self._zero_modes if other != mode)
+            return False
+        return True
 
     def flush(self) -> None:
         """Make everything written so far durable; nothing to do if not writable. Raises: OSError, ValueError.

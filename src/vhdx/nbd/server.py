@@ -1,0 +1,356 @@
+"""Listening, and one thread for each client: handshake, then transmission.
+
+Clients that have not finished their handshake are the only ones that are ever turned out: after a deadline, or
+when too many of them keep others from coming in.
+"""
+
+from __future__ import annotations
+
+import math
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from vhdx.errors import VhdxError
+from vhdx.nbd.budget import Budget
+from vhdx.nbd.channel import Channel, ChannelError, SocketChannel
+from vhdx.nbd.connection import Connection
+from vhdx.nbd.constants import OptionReply
+from vhdx.nbd.export import offer
+from vhdx.nbd.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
+from vhdx.nbd.transmission import ProtocolError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from vhdx.blockdev.device import DirectDevice
+    from vhdx.nbd.export import Export
+    from vhdx.nbd.handshake import Agreement, Event
+    from vhdx.nbd.journal import Journal
+
+HANDSHAKE_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 3.0
+"""How long replies under way may take once the server has been told to stop."""
+MAX_HANDSHAKES: Final = 64
+MAX_CONNECTIONS: Final = 512
+_RECEIVE_SIZE: Final = 4096
+_FULL_PAUSE_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a server treats its clients."""
+
+    default_export: str | None = None
+    """The export that a client gets which names none."""
+    tls: ssl.SSLContext | None = None
+    """Clients must use TLS; None: they cannot."""
+    persistent: bool = False
+    """Go on when the last client has left."""
+    max_connections: int = MAX_CONNECTIONS
+
+
+class _Client:
+    """One connection, from accept to close."""
+
+    def __init__(self, channel: SocketChannel) -> None:
+        self.channel: Channel = channel
+        self.deadline: float | None = time.monotonic() + HANDSHAKE_SECONDS
+        """When the handshake must be over; None once it is."""
+        self.thread: threading.Thread | None = None
+        self.connection: Connection | None = None
+        """Once the handshake is over."""
+
+
+class Server:
+    """Serves exports on listening sockets until it is stopped."""
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        exports: Mapping[str, Export],
+        journal: Journal,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        """Take over listening sockets. `exports` by name."""
+        self._listeners = listeners
+        self._exports = exports
+        self._journal = journal
+        self._settings = settings or ServerSettings()
+        self._budget = Budget()
+        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._clients: dict[_Client, None] = {}
+        """Oldest first."""
+        self._stopping = False
+        self._waker, self._wakened = socket.socketpair()
+        self._waker.setblocking(False)
+
+    def stop(self) -> None:
+        """Make `serve` return soon. May be called from a signal handler and from any thread."""
+        self._stopping = True
+        try:
+            self._waker.send(b"\0")
+        except OSError:
+            pass  # it is awake, or gone
+
+    def serve(self) -> None:
+        """Accept clients until `stop`, or until the last client has left a server that is not persistent.
+
+        Returns when every client has been answered and every export is closed. Raises: OSError, VhdxError
+        from closing the exports.
+        """
+        try:
+            with selectors.DefaultSelector() as selector:
+                for listener in self._listeners:
+                    listener.setblocking(False)
+                    selector.register(listener, selectors.EVENT_READ, listener)
+                selector.register(self._wakened, selectors.EVENT_READ)
+                while not self._stopping:
+                    for key, _ in selector.select(self._next_deadline()):
+                        if key.data is None:
+                            self._wakened.recv(4096)
+                        else:
+                            self._accept(key.data)
+                    self._turn_out_late_ones()
+        finally:
+            self._close()
+
+    # -- coming and going --------------------------------------------------------------------------------------
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, address = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # it has left already
+        except OSError as error:
+            self._cannot_take(error.strerror)
+            return
+        connection.setblocking(True)
+        client = _Client(SocketChannel(connection, _spell_peer(connection, address)))
+        with self._lock:
+            handshakes = sum(other.deadline is not None for other in self._clients)
+            is_full = len(self._clients) >= self._settings.max_connections
+            self._clients[client] = None
+        if (is_full or handshakes >= MAX_HANDSHAKES) and not self._turn_out_oldest(but=client):
+            self._journal.line(
+                f"{client.channel.peer}: refused: {len(self._clients) - 1} clients are connected"
+            )
+            self._forget(client)
+            client.channel.close()
+            return
+        client.thread = threading.Thread(
+            target=self._run, args=(client,), name=f"nbd {client.channel.peer}", daemon=True
+        )
+        try:
+            client.thread.start()
+        except RuntimeError as error:
+            self._cannot_take(error)
+            self._forget(client)
+            client.channel.close()
+
+    def _cannot_take(self, reason: object) -> None:
+        """The process or the system is at its limits: make some room, and do not try again at once."""
+        self._journal.line(f"cannot take another client: {reason}")
+        self._turn_out_oldest()
+        time.sleep(_FULL_PAUSE_SECONDS)
+
+    def _next_deadline(self) -> float | None:
+        with self._lock:
+            deadlines = [client.deadline for client in self._clients if client.deadline is not None]
+        wait = min(deadlines, default=math.inf) - time.monotonic()
+        return None if wait == math.inf else max(0.0, wait)
+
+    def _turn_out_late_ones(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            late = [c for c in self._clients if c.deadline is not None and c.deadline <= now]
+        for client in late:
+            self._turn_out(client, "no handshake in time")
+
+    def _turn_out_oldest(self, but: _Client | None = None) -> bool:
+        """End the oldest unfinished handshake; False if there is none."""
+        with self._lock:
+            unfinished = [c for c in self._clients if c.deadline is not None and c is not but]
+        if not unfinished:
+            return False
+        self._turn_out(unfinished[0], "made room for another client")
+        return True
+
+    def _turn_out(self, client: _Client, reason: str) -> None:
+        self._journal.line(f"{client.channel.peer}: {reason}")
+        self._forget(client)
+        client.channel.shut_down()
+
+    def _forget(self, client: _Client) -> None:
+        with self._lock:
+            self._clients.pop(client, None)
+
+    # -- one client, in its own thread ---------------------------------------------------------------------------
+
+    def _run(self, client: _Client) -> None:
+        peer = client.channel.peer
+        try:
+            self._handshake_and_serve(client)
+        except (ChannelError, ProtocolError) as error:
+            self._journal.line(f"{peer}: closed: {error}")
+        finally:
+            client.channel.close()
+            self._forget(client)
+            if client.connection is not None:
+                self._has_left()
+
+    def _has_left(self) -> None:
+        with self._lock:
+            is_last = all(client.connection is None for client in self._clients)
+        if is_last and not self._settings.persistent:
+            self.stop()
+
+    def _handshake_and_serve(self, client: _Client) -> None:
+        names = {name: export.description for name, export in self._exports.items()}
+        settings = self._settings
+        handshake = Handshake(names, tls=settings.tls is not None, default_export=settings.default_export)
+        opened = _Opened(self._exports, self._journal, client)
+        try:
+            client.channel.send((handshake.greeting(),))
+            agreement = self._negotiate(client, handshake, opened)
+            if agreement is None or opened.device is None:
+                return
+            connection = Connection(
+                client.channel,
+                opened.device,
+                agreement,
+                handshake.unread,
+                self._budget,
+                self._turn,
+                self._journal,
+            )
+            if self._begins_transmission(client, connection):
+                self._journal.line(f"{client.channel.peer}: connected to {agreement.export_name!r}")
+                connection.run()
+                self._journal.line(f"{client.channel.peer}: left")
+        finally:
+            opened.close()
+
+    def _begins_transmission(self, client: _Client, connection: Connection) -> bool:
+        """Note that the handshake is over; False if the client has been turned out meanwhile."""
+        with self._lock:
+            if client not in self._clients or self._stopping:
+                return False
+            client.connection = connection
+            client.deadline = None
+            return True
+
+    def _negotiate(self, client: _Client, handshake: Handshake, opened: _Opened) -> Agreement | None:
+        """Do the handshake; None if it leads to nothing."""
+        buffer = bytearray(_RECEIVE_SIZE)
+        while count := client.channel.receive_into(memoryview(buffer)):
+            events = handshake.receive(bytes(buffer[:count]))
+            while (event := next(events, None)) is not None:
+                match event:
+                    case Send(data):
+                        client.channel.send((data,))
+                    case StartTls():
+                        self._start_tls(client)
+                        handshake.tls_started()
+                    case OpenExport(name):
+                        events = chain(events, opened.answer(handshake, name))
+                    case Transmit(agreement):
+                        return agreement
+                    case Close(reason):
+                        if reason:
+                            self._journal.line(f"{client.channel.peer}: closed: {reason}")
+                        return None
+        return None
+
+    def _start_tls(self, client: _Client) -> None:
+        from vhdx.nbd.tls import TlsChannel
+
+        context, deadline = self._settings.tls, client.deadline
+        assert context is not None
+        assert deadline is not None
+        assert isinstance(client.channel, SocketChannel)
+        channel = TlsChannel(client.channel, context)
+        channel.handshake(deadline)
+        client.channel = channel
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        """Answer what was asked, then close everything."""
+        self._stopping = True
+        for listener in self._listeners:
+            listener.close()
+        with self._lock:
+            clients = list(self._clients)
+        for client in clients:
+            client.channel.stop_receiving()
+            if client.connection is not None:
+                client.connection.stop()
+        give_up = time.monotonic() + STOP_SECONDS
+        for client in clients:
+            if client.thread is not None:
+                client.thread.join(max(0.0, give_up - time.monotonic()))
+        for client in clients:
+            client.channel.shut_down()
+        for client in clients:
+            if client.thread is not None:
+                client.thread.join()
+        for export in self._exports.values():
+            export.close()
+        self._waker.close()
+        self._wakened.close()
+
+
+class _Opened:
+    """The export that one client has had opened."""
+
+    def __init__(self, exports: Mapping[str, Export], journal: Journal, client: _Client) -> None:
+        self._exports = exports
+        self._journal = journal
+        self._client = client
+        self._export: Export | None = None
+        self.device: DirectDevice | None = None
+
+    def answer(self, handshake: Handshake, name: str) -> Iterator[Event]:
+        """Open an export and tell the handshake. The time that takes is not the client's."""
+        export = self._exports[name]
+        self._client.deadline = math.inf
+        try:
+            if self.device is None or export is not self._export:
+                self.close()
+                self.device = export.acquire()
+                self._export = export
+            return handshake.opened(offer(self.device, export.description))
+        except (VhdxError, OSError) as error:
+            self._journal.line(f"{self._client.channel.peer}: {name!r} cannot be opened: {error}")
+            return handshake.refused(OptionReply.ERR_UNKNOWN, "the export cannot be opened")
+        finally:
+            self._client.deadline = time.monotonic() + HANDSHAKE_SECONDS
+
+    def close(self) -> None:
+        """Give the export back."""
+        export, self._export, self.device = self._export, None, None
+        if export is not None:
+            try:
+                export.release()
+            except (VhdxError, OSError) as error:
+                self._journal.line(
+                    f"{self._client.channel.peer}: {export.name!r} was not closed well: {error}"
+                )
+
+
+def _spell_peer(connection: socket.socket, address: object) -> str:
+    if isinstance(address, tuple):
+        return f"{address[0]}:{address[1]}"
+    # A Unix socket's client has no address; its process has a number where the system tells.
+    peer_credentials = getattr(socket, "SO_PEERCRED", None)
+    if peer_credentials is None:
+        return f"client {connection.fileno()}"
+    process_id = int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, peer_credentials, 4), "little")
+    return f"pid {process_id}.{connection.fileno()}"
