@@ -514,9 +514,11 @@ def test_connections_are_limited_and_those_in_transmission_stay(image: Path) -> 
 def _eventually(served: InProcess) -> Client:
     """Come in as soon as there is room."""
     for _ in range(200):
+        client = Client(served.address)
         try:
-            return served.client().go()
+            return client.greet().go()
         except (OSError, EOFError):
+            client.close()
             time.sleep(0.05)
     raise AssertionError("there is never room")
 
@@ -550,6 +552,7 @@ def test_two_hundred_idle_clients_keep_no_new_one_out(image: Path) -> None:
 def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for one large payload, and little patience with who holds it."""
     monkeypatch.setattr(server, "Budget", lambda: budget.Budget(40 * MIB))
+    monkeypatch.setattr(budget, "PATIENCE_SECONDS", 0.5)
 
 
 def write_in_the_end(client: Client) -> Reply:
