@@ -1,4 +1,4 @@
-"""Conversations with the server from seeds; `fuzz/nbd.py` holds more of them."""
+"""Conversations with the server from seeds; `fuzz/nbd_sessions.py` holds more of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from vhdx.nbd.pieces import read_parts
 from vhdx.nbd.transmission import StructuredReplies
-from vhdx.testing import nbd_sessions
 from vhdx.testing.nbd_sessions import SessionError, hold_session
 
 
@@ -39,6 +38,6 @@ def test_a_reply_that_never_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_memory_that_is_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nbd_sessions.Budget, "release", lambda *_: None)
+    monkeypatch.setattr("vhdx.nbd.budget.Budget.release", lambda *_: None)
     with pytest.raises(SessionError, match="not given back"):
         hold_many()

@@ -1,4 +1,4 @@
-"""Many conversations with a server, sound and damaged ones: python fuzz/nbd.py --sessions 20000 [--seed S]
+"""Many conversations with a server, sound and damaged ones: python fuzz/nbd_sessions.py --sessions 20000 [--seed S]
 
 Exit code 0 if everything held that must hold, 1 if not; each failure names the seed that makes it again.
 """
@@ -27,7 +27,8 @@ def main() -> int:
         except Exception:
             failures += 1
             print(
-                f"FAILED python fuzz/nbd.py --sessions 1 --seed {seed}\n{traceback.format_exc()}", flush=True
+                f"FAILED python fuzz/nbd_sessions.py --sessions 1 --seed {seed}\n{traceback.format_exc()}",
+                flush=True,
             )
             continue
         ends[outcome.end.split(":")[0][:60]] += 1
