@@ -24,7 +24,7 @@ class PlaceSuite(DeviceSuite):
     """The half of `DirectDeviceSuite` that a device which is open for reading can keep, too."""
 
     has_places: ClassVar[bool] = True
-    """Whether the device stands in an open file at all: then some range must have a place."""
+    """Whether the device stands in a file that can be read at an offset: then some range must have a place."""
 
     def open_device(self, folder: Path) -> tuple[DirectDevice, bytes]:
         """A new device, and what it holds."""
@@ -141,10 +141,7 @@ def _places(device: DirectDevice, count: int, unit: int) -> list[Place | None]:
 
 
 def _read(place: Place, length: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(place.fd, length, place.file_offset)
-    os.lseek(place.fd, place.file_offset, os.SEEK_SET)
-    return os.read(place.fd, length)
+    return os.pread(place.fd, length, place.file_offset)
 
 
 @contextmanager
