@@ -260,6 +260,7 @@ def odd_requests_leave_the_connection_in_step(uri: str, content: bytearray) -> N
         lambda: handle.pwrite(b"", 4096),
         lambda: handle.zero(0, 0),
         lambda: handle.trim(0, 0),
+        lambda: handle.cache(0, 0),
         lambda: status(handle, 0, 0),
         lambda: handle.pread(0, len(content)),
     ]

@@ -45,6 +45,7 @@ def test_every_block_is_verified(tmp_path: Path, fio: str, block_size: str, conn
             "--do_verify=1",
             "--fsync=64",
             "--group_reporting",
+            "--verify_state_save=0",
             f"--directory={tmp_path}",
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -38,6 +38,7 @@ def ask(scenario: str, server: Serving, content: Path) -> None:
         "every_status_is_true",
         "one_status_is_the_first_of_all",
         "many_reads_in_flight_are_each_answered_right",
+        "cached_ranges_read_as_before",
         "writes_to_a_read_only_export_are_refused",
     ],
 )
@@ -45,7 +46,7 @@ def ask(scenario: str, server: Serving, content: Path) -> None:
 def test_read_only_chain(tmp_path: Path, scenario: str, sector_size: int) -> None:
     leaf, *_ = chain_of_three(tmp_path, sector_size=sector_size)
     content = flattened(leaf, tmp_path / "content.raw")
-    with serving(tmp_path, "--read-only", "--persistent", leaf) as server:
+    with serving(tmp_path, "--read-only", leaf) as server:
         ask(scenario, server, content)
 
 
@@ -60,13 +61,14 @@ def test_read_only_chain(tmp_path: Path, scenario: str, sector_size: int) -> Non
         "write_on_one_connection_is_flushed_by_another",
         "replies_of_every_form_hold_the_same",
         "many_reads_in_flight_are_each_answered_right",
+        "cached_ranges_read_as_before",
     ],
 )
 @pytest.mark.parametrize("sector_size", [512, 4096])
 def test_writable_image(tmp_path: Path, scenario: str, sector_size: int) -> None:
     raw = mottled_raw(tmp_path / "disk.raw")
     image = image_of(raw, tmp_path / "disk.vhdx", sector_size=sector_size)
-    with serving(tmp_path, "--persistent", image) as server:
+    with serving(tmp_path, image) as server:
         ask(scenario, server, raw)
     assert_sound(image)
     run("cmp", flattened(image, tmp_path / "flat.raw"), raw)
@@ -85,7 +87,7 @@ def test_status_of_a_disk_with_many_changes_has_them_all(tmp_path: Path) -> None
 def test_flush_on_one_connection_covers_writes_on_another(tmp_path: Path) -> None:
     raw = mottled_raw(tmp_path / "disk.raw")
     image = image_of(raw, tmp_path / "disk.vhdx")
-    with serving(tmp_path, "--persistent", image) as server:
+    with serving(tmp_path, image) as server:
         ask("write_on_one_connection_is_flushed_by_another", server, raw)
         server.kill()
     run("cmp", flattened(image, tmp_path / "flat.raw"), raw)

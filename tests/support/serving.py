@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import vhdx
+from nbd.talking import Talk
+from support import nbd_wire as wire
 
 GUARD_SECONDS = 120
 """No server of a test lives longer: one that hangs fails its test."""
@@ -111,6 +114,20 @@ def serving(
             guard.cancel()
             if process.poll() is None:
                 process.kill()
+
+
+@contextmanager
+def connected(path: Path, export: bytes = b"") -> Iterator[Talk]:
+    """Be a client of a Unix socket, with structured replies; it leaves without a word."""
+    with socket.socket(socket.AF_UNIX) as own:
+        own.connect(str(path))
+        talk = Talk(own)
+        assert talk.exactly(len(wire.GREETING)) == wire.GREETING
+        own.sendall(wire.flags() + wire.option(wire.STRUCTURED_REPLY))
+        assert talk.exactly(20) == wire.reply(wire.STRUCTURED_REPLY, wire.ACK)
+        own.sendall(wire.option(wire.EXPORT_NAME, export))
+        talk.exactly(10)
+        yield talk
 
 
 def run_vhdx(*arguments: Argument) -> str:
