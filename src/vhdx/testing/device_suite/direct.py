@@ -61,7 +61,10 @@ class PlaceSuite(DeviceSuite):
             assert not any(device.writes_in_place(offset, length) for offset, length in probes(device))
 
     def test_closed_device_has_no_places(self, device: DirectDevice) -> None:
-        """Not even for who took a pin before."""
+        """Not even for who took a pin before, or has written."""
+        if device.limits.writable:
+            device.pwrite(b"w" * device.limits.allocation_size, 0)
+            assert device.writes_in_place(0, 1)
         pin = device.pin()
         device.close()
         for offset, length in probes(device):
