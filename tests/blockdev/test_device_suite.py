@@ -1,7 +1,9 @@
 """Every device of the library keeps what block devices promise."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -107,6 +109,22 @@ IMAGES: dict[str, Callable[[Path], tuple[Path, bytes]]] = {
 }
 
 
+@cache
+def _files(kind: str) -> tuple[dict[str, bytes], str, bytes]:
+    """The files of a kind of image, the leaf's name, and the disk's content; made once."""
+    with TemporaryDirectory() as name:
+        path, content = IMAGES[kind](Path(name))
+        return {each.name: each.read_bytes() for each in Path(name).iterdir()}, path.name, content
+
+
+def _made(folder: Path, kind: str) -> tuple[Path, bytes]:
+    """An image of a kind, and the disk's content."""
+    files, leaf, content = _files(kind)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder / leaf, content
+
+
 class TestRawFileForReading(PlaceSuite):
     def open_device(self, folder: Path) -> Made:
         path, content = _raw_file(folder)
@@ -156,19 +174,19 @@ class _OfEachKind:
 
 class TestDiskForReading(_OfEachKind, PlaceSuite):
     def open_device(self, folder: Path) -> Made:
-        path, content = IMAGES[self.kind](folder)
+        path, content = _made(folder, self.kind)
         return vhdx.open(path), content
 
 
 class TestDisk(_OfEachKind, DirectDeviceSuite):
     def open_device(self, folder: Path) -> Made:
-        path, content = IMAGES[self.kind](folder)
+        path, content = _made(folder, self.kind)
         return vhdx.open(path, "r+"), content
 
 
 class TestSnapshot(_OfEachKind, DirectDeviceSuite):
     def open_device(self, folder: Path) -> Made:
-        path, content = IMAGES[self.kind](folder)
+        path, content = _made(folder, self.kind)
         return open_snapshot(vhdx.open(path)), content
 
 
@@ -182,13 +200,13 @@ class TestImage(DirectDeviceSuite):
     mode: Mode = "r+"
 
     def open_device(self, folder: Path) -> Made:
-        path, content = _image(folder)
+        path, content = _made(folder, "dynamic")
         return vhdx.Image.open(path, self.mode), content
 
 
 class TestImageForReading(PlaceSuite):
     def open_device(self, folder: Path) -> Made:
-        path, content = _image(folder)
+        path, content = _made(folder, "dynamic")
         return vhdx.Image.open(path), content
 
 
@@ -196,7 +214,7 @@ class TestImageInMemory(DirectDeviceSuite):
     has_places = False
 
     def open_device(self, folder: Path) -> Made:
-        path, content = _image(folder)
+        path, content = _made(folder, "dynamic")
         image = vhdx.Image.open(MemoryStore(path.read_bytes()), "r+")
         image.adopt_store()
         return image, content

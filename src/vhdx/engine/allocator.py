@@ -75,6 +75,7 @@ class Allocator:
         self._original_size = file_size
         self._kept_end = kept_end
         self.file_size = file_size
+        """Of what growth has returned. The store's own size may tell of one that no flush covers yet."""
         # The void behind it is taken as the end of the file is: in order, and the file grows when it is used up.
         self.used_end = align_up(max(used_end, kept_end), MIB)
         free.clip(self.used_end)

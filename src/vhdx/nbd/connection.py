@@ -1,7 +1,7 @@
 """One client in transmission: its requests are read, sorted into quick and slow ones, and answered.
 
-The connection's own thread takes every request that has arrived. Small reads it collects and answers with one
-call; overwrites of what is there already it does at once. Whatever may take long (a flush, a write that
+The connection's own thread takes every request that has arrived. Small reads and overwrites of what is there
+already it collects, does together and answers with one call. Whatever may take long (a flush, a write that
 allocates, zeroing, a read of megabytes) goes to the connection's workers, so that nothing waits behind it.
 """
 
@@ -25,6 +25,7 @@ from vhdx.nbd.transmission import (
     replies_for,
 )
 from vhdx.nbd.workers import Workers
+from vhdx.nbd.writing import Writes
 
 if TYPE_CHECKING:
     import threading
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
 _DISC: Final = int(Command.DISC)
+_FUA: Final = int(CommandFlag.FUA)
 
 _MAX_DRAINED: Final = 128 << 20
 """A refused payload up to this size is passed over; a client that sends a larger one is cut off."""
@@ -89,12 +91,13 @@ class Connection:
             fail=self._failure,
             give_out=self._give_out,
         )
+        self._writes = Writes(device, self._replies, turn, perform=self._overwrite)
         self._given_out = 0
         self._is_stopping = False
         self._broken: ChannelError | None = None
         """Why a worker gave the connection up."""
         self._workers = Workers(f"nbd {channel.peer}")
-        self._payload = bytearray(RECEIVE_SIZE)
+        self._payload = bytearray()
 
     def run(self) -> None:
         """Serve until the client leaves or the channel is shut down.
@@ -150,11 +153,10 @@ class Connection:
         return goes_on
 
     def _send(self) -> None:
-        """Send what has been collected. Comes before everything that may wait."""
-        if self._answers:
-            answers, self._answers = self._answers, []
-            self._channel.send(answers)
-        self._reads.answer()
+        """Do and answer what has been collected. Comes before everything that may wait."""
+        answers = self._answers + self._writes.answer()
+        self._answers = []
+        self._reads.answer(answers)
 
     def _refuse(self, request: Request, error: int) -> None:
         left = request.payload_length
@@ -176,16 +178,12 @@ class Connection:
 
     def _write(self, request: Request) -> None:
         length = request.length
-        in_place = (
+        if (
             length <= CHUNK_SIZE
-            and not request.flags & CommandFlag.FUA
+            and not request.flags & _FUA
             and self._device.writes_in_place(request.offset, length)
-        )
-        if in_place:
-            payload = self._receive_payload(length)
-            self._answers += self._try(
-                request, lambda: perform(self._device, request, self._replies, (), payload)
-            )
+        ):
+            self._writes.add(request, self._receive_payload(length))
             return
         if not self._budget.try_acquire(length):
             self._send()
@@ -198,12 +196,16 @@ class Connection:
             raise
         self._give_out(request, owned)
 
+    def _overwrite(self, request: Request, payload: Buffer) -> list[Buffer]:
+        return self._try(request, lambda: perform(self._device, request, self._replies, (), payload))
+
     def _receive_payload(self, length: int) -> memoryview:
-        """A payload that is used up before anything else is received."""
+        """A payload that stays until anything else is received."""
         if length < RECEIVE_SIZE // 2:
             while (payload := self._reader.peek(length)) is None:
                 self._receive_more()
             return payload
+        self._answers += self._writes.answer()  # one of them may be using the buffer
         if length > len(self._payload):
             self._payload = bytearray(CHUNK_SIZE)
         view = memoryview(self._payload)[:length]

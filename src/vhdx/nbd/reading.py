@@ -101,10 +101,12 @@ class Reads:
         else:
             self._asked.append(request)
 
-    def answer(self) -> None:
-        """Answer everything that was added. Raises: ChannelError."""
+    def answer(self, others: list[Buffer]) -> None:
+        """Answer everything that was added; replies to other requests go along. Raises: ChannelError."""
         asked = self._asked
         if not asked:
+            if others:
+                self._channel.send(others)
             return
         self._asked = []
         at = 0
@@ -112,14 +114,18 @@ class Reads:
             try:
                 pin = self._device.pin()
             except VhdxError as error:
-                self._channel.send([self._fail(request, error) for request in asked[at:]])
+                self._channel.send([*others, *(self._fail(request, error) for request in asked[at:])])
                 return
+            unpin = self._pins.unpin_once_taken
             try:
                 with self._turn:
                     at = self._collect(asked, at)
-                self._send()
+                if not self._whole:
+                    unpin = self._device.unpin  # what was read has been copied
+                self._send(others)
             finally:
-                self._pins.unpin_once_taken(pin)
+                unpin(pin)
+            others = []
 
     def _collect(self, asked: list[Request], at: int) -> int:
         """Read what is in memory; return how far the buffer took us."""
@@ -160,16 +166,16 @@ class Reads:
                     self._missed.append(_Copied(request, place, start, count))
         return len(asked)
 
-    def _send(self) -> None:
+    def _send(self, others: list[Buffer]) -> None:
         """Send what is in memory, then what has to be waited for."""
         if not (self._missed or self._whole or self._odd):
-            self._channel.send((self._view[: self._used],))
+            self._channel.send((*others, self._view[: self._used]))
             self._used = 0
             return
         missed, whole, odd = self._missed, self._whole, self._odd
         self._missed, self._whole, self._odd = [], [], []
         late = self._announce(missed, whole)
-        if hits := list(self._hits(missed)):
+        if hits := [*others, *self._hits(missed)]:
             self._channel.send(hits)
         for placed in whole:
             if placed not in late:
@@ -187,9 +193,9 @@ class Reads:
         if not _WILLNEED or len(missed) + len(whole) == 1:
             return []
         late = [placed for placed in whole if not self._is_in_memory(placed)]
-        unread = [_Placed(copied.request, copied.place) for copied in missed] + late
-        for request, place in unread:
-            os.posix_fadvise(place.fd, place.file_offset, request.length, _WILLNEED)
+        waited_for: list[_Copied | _Placed] = [*missed, *late]
+        for item in waited_for:
+            os.posix_fadvise(item.place.fd, item.place.file_offset, item.request.length, _WILLNEED)
         return late
 
     def _is_in_memory(self, placed: _Placed) -> bool:

@@ -26,16 +26,19 @@ MODULES: Final = (
 
 _EFFECTS: Final = frozenset(
     (
-        *("flush", "pwrite", "truncate", "write_zeroes", "punch", "reserve", "provide", "put", "_clear"),
+        *("flush", "pwrite", "truncate", "write_zeroes", "put", "_clear"),
         *("update", "append", "start", "end", "_write", "_write_entry", "_write_other"),
-        *("freeze", "thaw", "settle", "finish", "free", "reclaim", "undo", "size", "final_size"),
+        *("freeze", "thaw", "settle", "finish", "free", "reclaim", "size", "final_size"),
         *("begin", "_begin_once", "_replay_onto_disk", "_make_log", "_leave_overlay", "_heal_region_tables"),
-        *("_apply", "apply", "_mark_sectors", "_collect", "_add_free", "_give_back_host_space", "clear"),
+        *("_apply", "apply", "_mark_sectors", "_give_back_host_space"),
     )
 )
 """Names of functions that change something, or look at what others change."""
 
-_LOOKS: Final = frozenset(("size", "final_size"))
+_OPTIONAL: Final = frozenset(("size", "final_size", "free", "reclaim", "_give_back_host_space"))
+"""Those that only look, or give space back: left out, they cost space and nothing else."""
+_BOOKS: Final = ("in_flight", "_freed", "_frozen")
+"""Objects that keep account of space."""
 _TEXT_LENGTH: Final = 70
 
 
@@ -127,10 +130,12 @@ def _calls(node: ast.AST) -> Iterator[str]:
 
 
 def _is_step(statement: ast.stmt) -> bool:
-    """Whether a statement is nothing but a call that changes something."""
+    """Whether a statement is nothing but a call that changes something that a crash may show."""
     match statement:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Attribute(attr=owner)))) if owner in _BOOKS:
+            return False
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))):
-            return name in _EFFECTS - _LOOKS
+            return name in _EFFECTS - _OPTIONAL
         case _:
             return False
 

@@ -59,8 +59,8 @@ NAMED: Final = (
         "frozen after the flush",
         "commit.py",
         "        frozen = self._pages.freeze()\n        used_end = self._allocator.used_end\n"
-        "        length = self._store.size()\n        self._store.flush()\n",
-        "        used_end = self._allocator.used_end\n        length = self._store.size()\n"
+        "        length = self._allocator.file_size\n        self._store.flush()\n",
+        "        used_end = self._allocator.used_end\n        length = self._allocator.file_size\n"
         "        self._store.flush()\n        frozen = self._pages.freeze()\n",
     ),
     Replacement(
@@ -72,10 +72,16 @@ NAMED: Final = (
         "        frozen = self._pages.freeze()\n",
     ),
     Replacement(
+        "the length is the store's, growth that has not returned included",
+        "commit.py",
+        "length = self._allocator.file_size",
+        "length = self._store.size()",
+    ),
+    Replacement(
         "the length is read after the flush",
         "commit.py",
-        "        length = self._store.size()\n        self._store.flush()\n",
-        "        self._store.flush()\n        length = self._store.size()\n",
+        "        length = self._allocator.file_size\n        self._store.flush()\n",
+        "        self._store.flush()\n        length = self._allocator.file_size\n",
     ),
     # Flushes that return too early
     Replacement(
@@ -91,6 +97,31 @@ NAMED: Final = (
         "if self._served + 1 >= mine > 1:",
     ),
     # Entries before payload, parts of a change on their own, threads that do not wait
+    Replacement(
+        "bits are cached before the payload is written",
+        "writer.py",
+        "            put(space.file_offset + within)\n            sectors",
+        "            sectors",
+        more=(
+            (
+                "            self._mark_sectors(block, plan, space.file_offset, sectors)\n",
+                "            self._mark_sectors(block, plan, space.file_offset, sectors)\n"
+                "            put(space.file_offset + within)\n",
+            ),
+        ),
+    ),
+    Replacement(
+        "a block is zeroed after its entry is cached",
+        "writer.py",
+        "            if plan.must_zero and not space.known_zero and not covers:\n"
+        "                self._clear(space.file_offset, space.length, may_punch=True)\n"
+        "            self._store.pwrite(data, space.file_offset + within)\n"
+        "            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])\n",
+        "            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])\n"
+        "            if plan.must_zero and not space.known_zero and not covers:\n"
+        "                self._clear(space.file_offset, space.length, may_punch=True)\n"
+        "            self._store.pwrite(data, space.file_offset + within)\n",
+    ),
     Replacement(
         "a write into a block that another one is making returns before the entry is cached",
         "writer.py",
@@ -297,8 +328,8 @@ NAMED: Final = (
     Replacement(
         "a flush that failed is tried once more",
         "commit.py",
-        "        length = self._store.size()\n        self._store.flush()\n",
-        "        length = self._store.size()\n        try:\n            self._store.flush()\n"
+        "        length = self._allocator.file_size\n        self._store.flush()\n",
+        "        length = self._allocator.file_size\n        try:\n            self._store.flush()\n"
         "        except OSError:\n            self._store.flush()\n",
     ),
     Replacement(

@@ -93,6 +93,7 @@ class DeviceSuite:
         for offset in (0, 1, device.size):
             assert device.pread(0, offset) == b""
             device.pread_into(bytearray(), offset)
+            device.cache(0, offset)
             assert list(device.extents(offset, 0)) == []
             with device.ranges(offset, 0) as ranges:
                 assert list(ranges) == []
@@ -104,6 +105,8 @@ class DeviceSuite:
             with pytest.raises(RequestError):
                 device.pread(length, offset)
             with pytest.raises(RequestError):
+                device.cache(length, offset)
+            with pytest.raises(RequestError):
                 device.extents(offset, length)
             with pytest.raises(RequestError), device.ranges(offset, length):
                 pass
@@ -112,6 +115,12 @@ class DeviceSuite:
                 with pytest.raises(RequestError):
                     device.pread_into(buffer, offset)
                 assert buffer == b"?" * length
+
+    def test_cache_is_a_hint_that_changes_nothing(self, device: BlockDevice, content: bytearray) -> None:
+        """Of any range."""
+        for offset, length in probes(device):
+            device.cache(length, offset)
+        assert device.pread(device.size, 0) == content
 
     def test_extents_cover_the_device_and_are_true(self, device: BlockDevice, content: bytearray) -> None:
         """In order, without gaps, joined."""
@@ -174,6 +183,7 @@ class DeviceSuite:
             lambda: device.pread(1, 0),
             lambda: device.pread(0, 0),
             lambda: device.pread_into(bytearray(1), 0),
+            lambda: device.cache(1, 0),
             device.extents,
             lambda: device.ranges(0, 1).__enter__(),
         ]

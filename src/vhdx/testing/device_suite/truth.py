@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def probes(device: BlockDevice) -> list[tuple[int, int]]:
-    """Ranges worth a look, (offset, length): at the ends, and across every unit's boundary."""
+    """Ranges worth a look, (offset, length): at the ends, and across and beside units' boundaries."""
     size, limits = device.size, device.limits
     sector = max(limits.minimum_io_size, 512)
     step = max(limits.allocation_size, size // 16)
