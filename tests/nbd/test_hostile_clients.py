@@ -44,7 +44,7 @@ from support.nbd_client import (
     Reply,
 )
 from support.nbd_server import Served, serving
-from vhdx._units import KIB, MIB, TIB
+from vhdx._units import GIB, KIB, MIB, TIB
 from vhdx.nbd import budget, server
 from vhdx.nbd.export import Export
 from vhdx.nbd.journal import Journal
@@ -394,9 +394,9 @@ def test_request_for_all_of_a_huge_disk_lets_others_pass(tmp_path: Path, command
 
 def test_server_stops_in_the_middle_of_a_request_without_end(tmp_path: Path) -> None:
     path = tmp_path / "huge.vhdx"
-    vhdx.create(path, TIB)
+    vhdx.create(path, 24 * GIB)
     with serving(path) as served, join(served.client(), EXTENDED) as client:
-        client.send(client.request(ZEROES, 0, TIB, flags=NO_HOLE))
+        client.send(client.request(ZEROES, 0, 24 * GIB, flags=NO_HOLE))
         with join(served.client(), EXTENDED) as other:
             other.read(0, 4096)
         # Leaving the context stops the server, within the guard.

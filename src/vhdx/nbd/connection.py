@@ -118,6 +118,9 @@ class Connection:
         """Have `run` end once the requests that have been received are answered."""
         self._is_stopping = True
 
+    def _goes_on(self) -> bool:
+        return not self._is_stopping and self._broken is None
+
     def _receive(self) -> bool:
         """Wait for more from the client; False if it has nothing more to say."""
         while self._pins.any_wait:
@@ -125,6 +128,8 @@ class Connection:
             if self._channel.wait(_LINGER_SECONDS):
                 break
         count = self._channel.receive_into(self._reader.space())
+        if not count:
+            self.stop()  # it does not wait for what takes long, either
         self._reader.received(count)
         return count > 0
 
@@ -197,7 +202,9 @@ class Connection:
         self._give_out(request, owned)
 
     def _overwrite(self, request: Request, payload: Buffer) -> list[Buffer]:
-        return self._try(request, lambda: perform(self._device, request, self._replies, (), payload))
+        return self._try(
+            request, lambda: perform(self._device, request, self._replies, (), payload, self._goes_on)
+        )
 
     def _receive_payload(self, length: int) -> memoryview:
         """A payload that stays until anything else is received."""
@@ -243,7 +250,8 @@ class Connection:
             else:
                 contexts = self._agreement.contexts
                 answer = self._try(
-                    request, lambda: perform(self._device, request, self._replies, contexts, payload)
+                    request,
+                    lambda: perform(self._device, request, self._replies, contexts, payload, self._goes_on),
                 )
                 self._channel.send(answer)
             if self._journal.keeps_requests:
