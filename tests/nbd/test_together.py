@@ -21,6 +21,7 @@ from vhdx.nbd.flushing import Flushes
 from vhdx.nbd.handshake import Agreement
 from vhdx.nbd.journal import Journal
 from vhdx.nbd.transmission import Request
+from vhdx.nbd.turns import Turns
 from vhdx.raw import RawDevice
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ def client_of(device: DirectDevice) -> Iterator[Client]:
     ours.settimeout(HANG_SECONDS)
     channel = SocketChannel(theirs, "test")
     agreement = Agreement("", structured=False, extended=False, contexts=())
-    connection = Connection(
-        channel, device, agreement, b"", Budget(), threading.Lock(), Journal(lambda _: None)
-    )
+    connection = Connection(channel, device, agreement, b"", Budget(), Turns(), Journal(lambda _: None))
     thread = threading.Thread(target=connection.run, daemon=True)
     thread.start()
     try:
@@ -103,7 +102,7 @@ def random_writes(seed: int, count: int) -> Iterator[tuple[int, bytes]]:
     yield from pieces
 
 
-def differences(image: vhdx.Disk, expected: bytes) -> list[int]:
+def differences(image: vhdx.Disk, expected: bytearray) -> list[int]:
     """Offsets of the 4 KiB pages whose content is another one."""
     found = image.pread(SIZE, 0)
     return [at for at in range(0, SIZE, 4096) if found[at : at + 4096] != expected[at : at + 4096]]

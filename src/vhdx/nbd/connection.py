@@ -29,7 +29,6 @@ from vhdx.nbd.workers import Workers
 from vhdx.nbd.writing import Writes
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
     from vhdx._buffer import Buffer
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.handshake import Agreement
     from vhdx.nbd.journal import Journal
+    from vhdx.nbd.turns import Turns
 
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
@@ -60,10 +60,10 @@ class Connection:
         agreement: Agreement,
         received: bytes,
         budget: Budget,
-        turn: threading.Lock,
+        turns: Turns,
         journal: Journal,
     ) -> None:
-        """`received`: what the client sent behind the handshake. `budget` and `turn` are the server's."""
+        """`received`: what the client sent behind the handshake. `budget` and `turns` are the server's."""
         self._channel = channel
         self._device = device
         self._agreement = agreement
@@ -88,11 +88,11 @@ class Connection:
             channel,
             self._pins,
             self._share,
-            turn,
+            turns.reading,
             fail=self._failure,
             give_out=self._give_out,
         )
-        self._writes = Writes(device, self._replies, turn, perform=self._overwrite)
+        self._writes = Writes(device, self._replies, turns.writing, perform=self._overwrite)
         self._flushes = Flushes()
         self._given_out = 0
         self._is_stopping = False
