@@ -14,6 +14,7 @@ from vhdx.errors import VhdxError
 from vhdx.nbd.channel import ChannelError
 from vhdx.nbd.commands import error_number, perform
 from vhdx.nbd.constants import Command, CommandFlag, NbdError
+from vhdx.nbd.flushing import Flushes
 from vhdx.nbd.pins import LingeringPins
 from vhdx.nbd.reading import CHUNK_SIZE, Reads
 from vhdx.nbd.transmission import (
@@ -28,8 +29,7 @@ from vhdx.nbd.workers import Workers
 from vhdx.nbd.writing import Writes
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.handshake import Agreement
     from vhdx.nbd.journal import Journal
+    from vhdx.nbd.turns import Turns
 
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
 _DISC: Final = int(Command.DISC)
+_FLUSH: Final = int(Command.FLUSH)
 _FUA: Final = int(CommandFlag.FUA)
 
 _MAX_DRAINED: Final = 128 << 20
 """A refused payload up to this size is passed over; a client that sends a larger one is cut off."""
-_STALL_SECONDS: Final = 10.0
-"""How long a payload may stand still while others wait for the memory that is kept for it."""
 _LINGER_SECONDS: Final = 0.05
 
 
@@ -60,14 +60,14 @@ class Connection:
         agreement: Agreement,
         received: bytes,
         budget: Budget,
-        turn: threading.Lock,
+        turns: Turns,
         journal: Journal,
     ) -> None:
-        """`received`: what the client sent behind the handshake. `budget` and `turn` are the server's."""
+        """`received`: what the client sent behind the handshake. `budget` and `turns` are the server's."""
         self._channel = channel
         self._device = device
         self._agreement = agreement
-        self._budget = budget
+        self._share = budget.share(self._give_way)
         self._journal = journal
         self._reader = RequestReader(extended=agreement.extended, received=received)
         self._replies = replies_for(agreement)
@@ -75,6 +75,7 @@ class Connection:
             device.size,
             writable=device.limits.writable,
             structured=agreement.structured,
+            extended=agreement.extended,
             contexts=bool(agreement.contexts),
         )
         self._error = rules.error
@@ -86,16 +87,17 @@ class Connection:
             self._replies,
             channel,
             self._pins,
-            budget,
-            turn,
+            self._share,
+            turns.reading,
             fail=self._failure,
             give_out=self._give_out,
         )
-        self._writes = Writes(device, self._replies, turn, perform=self._overwrite)
+        self._writes = Writes(device, self._replies, turns.writing, perform=self._overwrite)
+        self._flushes = Flushes()
         self._given_out = 0
         self._is_stopping = False
         self._broken: ChannelError | None = None
-        """Why a worker gave the connection up."""
+        """Why a worker, or somebody else, gave the connection up."""
         self._workers = Workers(f"nbd {channel.peer}")
         self._payload = bytearray()
 
@@ -118,6 +120,14 @@ class Connection:
         """Have `run` end once the requests that have been received are answered."""
         self._is_stopping = True
 
+    def _give_way(self) -> None:
+        """End: others wait for memory that is held here for a client which does not come to an end."""
+        self._broken = self._broken or ChannelError("it held up others, who waited for the memory it uses")
+        self._channel.shut_down()
+
+    def _goes_on(self) -> bool:
+        return not self._is_stopping and self._broken is None
+
     def _receive(self) -> bool:
         """Wait for more from the client; False if it has nothing more to say."""
         while self._pins.any_wait:
@@ -125,6 +135,8 @@ class Connection:
             if self._channel.wait(_LINGER_SECONDS):
                 break
         count = self._channel.receive_into(self._reader.space())
+        if not count:
+            self.stop()  # it does not wait for what takes long, either
         self._reader.received(count)
         return count > 0
 
@@ -143,8 +155,10 @@ class Connection:
                 self._reads.add(request)
             elif request.command == _WRITE:
                 self._write(request)
-            else:
+            elif request.command != _FLUSH or self._flushes.add(request):
                 self._give_out(request)
+            else:
+                self._given_out += 1
             if self._journal.keeps_requests and given_out == self._given_out:
                 served.append(request)
         self._send()
@@ -185,19 +199,20 @@ class Connection:
         ):
             self._writes.add(request, self._receive_payload(length))
             return
-        if not self._budget.try_acquire(length):
+        if not self._share.try_acquire(length):
             self._send()
-            self._budget.acquire(length)
+            self._share.acquire(length)
         try:
             owned = bytearray(length)
-            self._fill(memoryview(owned))
+            with self._share.waiting_for_client():
+                self._fill(memoryview(owned))
         except BaseException:
-            self._budget.release(length)
+            self._share.release(length)
             raise
         self._give_out(request, owned)
 
     def _overwrite(self, request: Request, payload: Buffer) -> list[Buffer]:
-        return self._try(request, lambda: perform(self._device, request, self._replies, (), payload))
+        return self._do_once((request,), payload)
 
     def _receive_payload(self, length: int) -> memoryview:
         """A payload that stays until anything else is received."""
@@ -218,9 +233,6 @@ class Connection:
         if done < len(view):
             self._send()
         while done < len(view):
-            while not self._channel.wait(_STALL_SECONDS):
-                if self._budget.is_contended:
-                    raise ProtocolError("a payload stands still, and others wait for the memory kept for it")
             count = self._channel.receive_into(view[done:])
             if not count:
                 raise ChannelError("the client left in the middle of a payload")
@@ -237,17 +249,18 @@ class Connection:
         self._workers.submit(lambda: self._serve_apart(request, payload, started))
 
     def _serve_apart(self, request: Request, payload: bytearray | None, started: float) -> None:
+        requests: Sequence[Request] = (request,)
         try:
             if request.command == _READ:
                 self._reads.answer_apart(request)
             else:
-                contexts = self._agreement.contexts
-                answer = self._try(
-                    request, lambda: perform(self._device, request, self._replies, contexts, payload)
-                )
-                self._channel.send(answer)
+                if request.command == _FLUSH:
+                    requests = self._flushes.take()
+                answer = self._do_once(requests, payload)
+                with self._share.waiting_for_client():
+                    self._channel.send(answer)
             if self._journal.keeps_requests:
-                self._journal.served(self._channel.peer, (request,), started)
+                self._journal.served(self._channel.peer, requests, started)
         except BaseException as error:
             # Part of a reply may have been sent: the stream is out of step.
             self._channel.shut_down()
@@ -256,14 +269,18 @@ class Connection:
             self._broken = self._broken or error
         finally:
             if payload is not None:
-                self._budget.release(len(payload))
+                self._share.release(len(payload))
 
-    def _try(self, request: Request, action: Callable[[], list[Buffer]]) -> list[Buffer]:
-        """Do what a request asks for; what goes wrong with it is the answer."""
+    def _do_once(self, requests: Sequence[Request], payload: Buffer | None) -> list[Buffer]:
+        """Do what all requests ask for; what goes wrong with it is the answer."""
+        first, *others = requests
         try:
-            return action()
+            answer = perform(
+                self._device, first, self._replies, self._agreement.contexts, payload, self._goes_on
+            )
         except (VhdxError, OSError, EOFError) as error:
-            return [self._failure(request, error)]
+            return [self._failure(request, error) for request in requests]
+        return answer + [self._replies.done(request) for request in others]
 
     def _failure(self, request: Request, error: Exception) -> bytes:
         number = error_number(error)
