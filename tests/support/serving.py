@@ -16,7 +16,7 @@ from nbd.talking import Talk
 from support import nbd_wire as wire
 
 GUARD_SECONDS = 300
-"""No server of a test lives longer: one that hangs fails its test."""
+"""No server that serves a single test lives longer: one that hangs fails its test."""
 STOP_SECONDS = 20
 """No server takes longer to stop."""
 
@@ -77,11 +77,12 @@ def serving(
     exports: int = 1,
     address: Sequence[Argument] | None = None,
     persistent: bool = True,
+    guard_seconds: float = GUARD_SECONDS,
 ) -> Iterator[Serving]:
     """Serve, by default on the Unix socket nbd.sock in a folder, until the context ends.
 
     A server that is not `persistent` ends by itself, when its last client has left. `arguments` come after
-    `vhdx serve`; so many `exports` are among them.
+    `vhdx serve`; so many `exports` are among them. After `guard_seconds` it is killed, and its test fails.
     """
     where = ["--socket", folder / "nbd.sock"] if address is None else [*address]
     if persistent:
@@ -98,7 +99,7 @@ def serving(
             env=environment(),
         ) as process,
     ):
-        guard = threading.Timer(GUARD_SECONDS, process.kill)
+        guard = threading.Timer(guard_seconds, process.kill)
         guard.start()
         try:
             assert process.stdout is not None
