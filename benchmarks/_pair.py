@@ -19,6 +19,8 @@ from pathlib import Path
 SKIPPED = 77
 """Exit code of a benchmark whose peer is absent."""
 VHDX = (sys.executable, "-m", "vhdx")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""A library that is installed has its bytecode at hand."""
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Contender:
         self._clean()
         os.sync()
         start = time.perf_counter()
-        done = subprocess.run(self.command, capture_output=True, text=True, check=False)
+        done = subprocess.run(self.command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
         self.seconds.append(time.perf_counter() - start)
         if done.returncode:
             raise SystemExit(f"{self.name} failed: {done.stdout}{done.stderr}")

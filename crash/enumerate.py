@@ -3,48 +3,180 @@
     python crash/enumerate.py --states 1000000 --jobs 2
     python crash/enumerate.py --base child --exhaustive
 
-Distinct states are counted by file contents. Exit status 1 at the first violation, which names the workload,
-the moment, and what the crash kept.
+Distinct states are counted by file contents. The figures so far are printed at regular intervals; SIGINT and
+SIGTERM end the run with the report of what was done. Exit status 1 if there was a violation: it names the
+workload, the moment, and what the crash kept.
 """
 
 import argparse
+import signal
 import sys
 import time
+import traceback
+from array import array
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from multiprocessing import Process, Queue
+from queue import Empty
+from types import FrameType
 
 from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_campaign import run_base, run_program
-from vhdx.testing.crash_run import CrashTally
+from vhdx.testing.crash_campaign import Watcher, run_base, run_program
+from vhdx.testing.crash_tally import CrashTally
 from vhdx.testing.thread_programs import all_programs
 
-Job = tuple[str, Callable[[], CrashTally]]
+WEIGHTS = {"dynamic": 2, "child": 2}
+"""Shares of the states; 1 where none is named."""
+TOLD_EVERY = 500
+"""States after which a job tells its figures."""
 
 
-def threads(name: str, schedules: int, seed: int) -> CrashTally:
-    """Try the program of several threads that has this name."""
-    program = next(program for program in all_programs() if program.name == name)
-    return run_program(program, schedules, points=8, seed=seed)
+class StoppedError(Exception):
+    """Somebody asked for the end."""
 
 
-def jobs(options: argparse.Namespace) -> Iterator[Job]:
+@dataclass(slots=True)
+class News:
+    """What a job tells."""
+
+    job: str
+    tally: CrashTally = field(default_factory=CrashTally)
+    """Its figures so far."""
+    digests: bytes = b""
+    """States that it had not told before, 8 bytes each."""
+    is_last: bool = False
+    failure: str = ""
+
+
+class Reporter:
+    """Tells the figures of one job as they grow."""
+
+    def __init__(self, job: str, tell: Callable[[News], None]) -> None:
+        self._job = job
+        self._tell = tell
+        self._told = 0
+
+    def watch(self, tally: CrashTally, *, is_last: bool = False) -> None:
+        """Tell, if there is enough to tell."""
+        if is_last or len(tally.seen) >= self._told + TOLD_EVERY:
+            digests = array("Q", islice(tally.seen, self._told, None)).tobytes()
+            self._told = len(tally.seen)
+            self._tell(News(self._job, replace(tally, seen={}, met=set()), digests, is_last))
+
+
+class Total:
+    """The figures of all jobs."""
+
+    def __init__(self, jobs: list[str]) -> None:
+        self.started = time.monotonic()
+        self.waiting = set(jobs)
+        self.tallies: dict[str, CrashTally] = {}
+        self.digests: set[int] = set()
+        self.failures: list[str] = []
+
+    def take(self, news: News) -> None:
+        """Take in what a job tells, and print what is worth it."""
+        known = len(self.tallies[news.job].findings) if news.job in self.tallies else 0
+        self.tallies[news.job] = news.tally
+        self.digests.update(array("Q", news.digests))
+        for finding in news.tally.findings[known:]:
+            print(f"VIOLATION {finding}", flush=True)
+        if news.failure:
+            self.failures.append(news.job)
+            print(f"FAILED {news.job}: {news.failure}", flush=True)
+        if news.is_last:
+            self.waiting.discard(news.job)
+            print(f"{self.line()}; done: {news.job} ({news.tally.distinct})", flush=True)
+
+    def line(self) -> str:
+        """The figures in short."""
+        seconds = time.monotonic() - self.started
+        found = sum(len(tally.findings) for tally in self.tallies.values())
+        rate = len(self.digests) / max(seconds, 0.001)
+        return f"{seconds:7.0f} s {len(self.digests):9} states, {found} violations, {rate:.0f}/s"
+
+    def report(self) -> str:
+        """The figures in full. A content that two jobs have met is one state."""
+        total = CrashTally()
+        for tally in self.tallies.values():
+            total.add(tally)
+        total.distinct = len(self.digests)
+        return total.report()
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether anything was wrong."""
+        return bool(self.failures) or any(tally.findings for tally in self.tallies.values())
+
+
+def job_names(options: argparse.Namespace) -> list[str]:
     """What is to be done, the longest first."""
-    names = options.base or list(BASES)
-    mode = "exhaustive" if options.exhaustive else "thorough"
-    share = sys.maxsize if options.exhaustive else options.states // len(names)
-    for name in names:
-        yield name, partial(run_base, name, share, seed=options.seed, mode=mode)
-    if not options.base:
-        for program in all_programs():
-            yield program.name, partial(threads, program.name, options.schedules, options.seed)
+    bases = options.base or list(BASES)
+    return bases if options.base else [*bases, *(f"threads: {program.name}" for program in all_programs())]
 
 
-def without_seen(work: Callable[[], CrashTally]) -> CrashTally:
-    """Do a job; its states themselves stay in the process."""
-    tally = work()
-    tally.seen.clear()
-    return tally
+def do_job(name: str, options: argparse.Namespace, watch: Watcher) -> CrashTally:
+    """Try one image, or one program of several threads."""
+    if name in BASES:
+        names = options.base or list(BASES)
+        weight = WEIGHTS.get(name, 1)
+        states = options.states * weight // sum(WEIGHTS.get(other, 1) for other in names)
+        if options.exhaustive:
+            return run_base(name, sys.maxsize, seed=options.seed, mode="exhaustive", watch=watch)
+        return run_base(name, states, seed=options.seed, mode="thorough", watch=watch)
+    program = next(program for program in all_programs() if name == f"threads: {program.name}")
+    return run_program(program, options.schedules, points=8, seed=options.seed, watch=watch)
+
+
+def work(jobs: "Queue[str | None]", news: "Queue[News]", options: argparse.Namespace) -> None:
+    """Do jobs until there are none: the whole life of a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while (name := jobs.get()) is not None:
+        reporter = Reporter(name, news.put)
+        try:
+            reporter.watch(do_job(name, options, reporter.watch), is_last=True)
+        except Exception:
+            news.put(News(name, is_last=True, failure=traceback.format_exc()))
+
+
+def all_news(processes: list[Process], news: "Queue[News]") -> Iterator[News | None]:
+    """What is told, None now and then; ends when nobody is there to tell anything."""
+    while True:
+        alive = any(process.is_alive() for process in processes)
+        try:
+            yield news.get(timeout=2.0)
+        except Empty:
+            if not alive:
+                return
+            yield None
+
+
+def run(total: Total, options: argparse.Namespace) -> None:
+    """Do all jobs, as many at a time as asked for. Raises: StoppedError."""
+    jobs: Queue[str | None] = Queue()
+    news: Queue[News] = Queue()
+    for name in [*job_names(options), *([None] * options.jobs)]:
+        jobs.put(name)
+    processes = [Process(target=work, args=(jobs, news, options), daemon=True) for _ in range(options.jobs)]
+    for process in processes:
+        process.start()
+    lines = 0
+    try:
+        for told in all_news(processes, news):
+            if told is not None:
+                total.take(told)
+            if time.monotonic() - total.started >= (lines + 1) * options.every:
+                lines = int((time.monotonic() - total.started) / options.every)
+                print(total.report() if lines % 20 == 0 else total.line(), flush=True)
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise StoppedError(signal.Signals(number).name)
 
 
 def main() -> int:
@@ -57,20 +189,20 @@ def main() -> int:
     parser.add_argument("--base", action="append", choices=list(BASES), help="only this image (repeatable)")
     parser.add_argument("--exhaustive", action="store_true", help="every sequence of up to three operations")
     parser.add_argument("--schedules", type=int, default=200, help="of each program of several threads")
+    parser.add_argument("--every", type=float, default=30.0, help="seconds between two lines of figures")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    total, started = CrashTally(), time.monotonic()
-    with ProcessPoolExecutor(options.jobs) as pool:
-        waiting = {pool.submit(without_seen, work): name for name, work in jobs(options)}
-        for future in as_completed(waiting):
-            tally = future.result()
-            total.add(tally)
-            rate = total.distinct / (time.monotonic() - started)
-            print(f"{tally.distinct:9} states  {waiting[future]}  ({rate:.0f}/s in all)", flush=True)
-            for finding in tally.findings:
-                print(f"VIOLATION {finding}", flush=True)
-    print(total.report())
-    return 1 if total.findings else 0
+    total = Total(job_names(options))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        run(total, options)
+    except StoppedError as stopped:
+        print(f"stopped by {stopped}; this is what was done until then", flush=True)
+    if total.waiting:
+        print(f"not finished: {', '.join(sorted(total.waiting))}")
+    print(total.report(), flush=True)
+    return 1 if total.is_bad else 0
 
 
 if __name__ == "__main__":

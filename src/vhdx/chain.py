@@ -67,7 +67,7 @@ class Disk(WritableLayers):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the leaf's log holds changes that the last writer did not apply."""
+        """Whether the leaf's log is in use: by a writer that did not end as it should, or by this one."""
         return self._leaf.is_dirty
 
     @property

@@ -150,6 +150,8 @@ class Image(WritableLayers):
 
     def _leave_overlay(self) -> None:
         """The file now holds what the replay showed: read it directly."""
+        assert self.opened.replay is not None
+        self.opened.replay.store.settle()
         self._store = self.pages.store = self.bat.store = self.file_store
         self._leaf_read = reader_of(self.file_store)
 
@@ -214,12 +216,12 @@ class Image(WritableLayers):
 
     @property
     def header(self) -> Header:
-        """The current header."""
-        return self.opened.headers.current
+        """The header that counts in the file now: with mode "r+" it changes while the image is written to."""
+        return self.opened.headers.current if self._writer is None else self._writer.header
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the log holds changes that the last writer did not apply."""
+        """Whether the log is in use: by a writer that did not end as it should, or by this one."""
         return self.header.log_in_use
 
     @property

@@ -6,14 +6,16 @@ asked of it answers zeroes for the rest, and hides whatever deeper layers hold t
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from vhdx.blockdev.device import ZERO, Ability, Limits, Place, Range, check_range, clip_length
+from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.engine.read_plan import Span, SpanKind
-from vhdx.errors import ImageClosedError, ParentNotFoundError
-from vhdx.storage.base import StoreKind, reader_of
+from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError
+from vhdx.storage import host
+from vhdx.storage.base import StoreKind, read_ahead, reader_of
 from vhdx.storage.overlay import OverlayStore
 from vhdx.stream import DeviceStream
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 _ZEROES: Final = bytes(1 << 20)
+_MAX_HINTS: Final = 1024
+"""Pieces that one `cache` looks at; sector by sector, a range can be of very many."""
 
 
 class Layer(Protocol):
@@ -158,6 +162,20 @@ class LayeredDevice:
             else:
                 _clear(part)
 
+    def cache(self, length: int, offset: int) -> None:
+        """Say that a range will be read soon; of a long one the beginning counts. What is absent is no error.
+
+        Raises: RequestError, ImageClosedError.
+        """
+        self._check_open()
+        check_range(self.size, offset, length)
+        # The read itself will tell what is wrong with an entry.
+        with suppress(FormatError, OSError):
+            pieces = resolve(self._layers, offset, min(length, MAX_READ_AHEAD))
+            for depth, span in islice(pieces, _MAX_HINTS):
+                if span.kind is SpanKind.DATA:
+                    read_ahead(self._layers[depth].store, span.length, span.file_offset)
+
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Tell what a range holds, from metadata alone, neighbours that are alike joined.
 
@@ -282,6 +300,8 @@ def _store_ranges(store: ByteStore, file_offset: int, length: int) -> Iterator[R
 
 
 def _place_in(store: ByteStore, file_offset: int, length: int) -> Place | None:
+    if not host.HAVE_PREADV:
+        return None
     if isinstance(store, OverlayStore):
         if not store.is_plain(file_offset, length):
             return None

@@ -8,10 +8,11 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from vhdx.blockdev.device import Ability, Limits, Place, Range, check_range, clip_length
+from vhdx.blockdev.device import MAX_READ_AHEAD, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.errors import ImageClosedError, ImagePoisonedError, ReadOnlyImageError
-from vhdx.storage.base import ByteStore, StoreExtent, StoreKind
+from vhdx.storage import host
+from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
 from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
@@ -124,6 +125,15 @@ class RawDevice:
     def _fill(self, buffer: Buffer, offset: int, length: int) -> None:
         if length and self._store.pread_into(buffer, offset) != length:
             raise self._shrunk()
+
+    def cache(self, length: int, offset: int) -> None:
+        """Say that a range will be read soon; of a long one the beginning counts.
+
+        Raises: RequestError, ImageClosedError.
+        """
+        self._check_sound()
+        check_range(self._size, offset, length)
+        read_ahead(self._store, min(length, MAX_READ_AHEAD), offset)
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Tell data from holes as the file system knows them.
@@ -238,7 +248,9 @@ class RawDevice:
 
     def place(self, offset: int, length: int) -> Place | None:
         """Where a range stands: at the same offset of the file; None if it has no descriptor, or is no range."""
-        if self._is_closed or self._failure or offset < 0 or length <= 0 or offset + length > self._size:
+        if not host.HAVE_PREADV or self._is_closed or self._failure:
+            return None
+        if offset < 0 or length <= 0 or offset + length > self._size:
             return None
         fd = self._store.fileno()
         return None if fd is None else Place(fd, offset)

@@ -4,26 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from vhdx._units import MIB
 from vhdx.testing.crash_bases import BASES
 from vhdx.testing.crash_workloads import SHORT_LOG, log_capacity
-from vhdx.testing.fault_loop import Aftermath, FaultLoop, standard_faults
-from vhdx.testing.operations import Operation, Verb
+from vhdx.testing.fault_loop import STANDARD_PROGRAM, Aftermath, FaultLoop, standard_faults
 from vhdx.testing.recording_store import Call
 
-PROGRAM = (
-    Operation(Verb.WRITE, MIB, 4096),
-    Operation(Verb.FLUSH),
-    Operation(Verb.WRITE, 512, 1024),
-    Operation(Verb.TRIM, 0, MIB),
-    Operation(Verb.FLUSH),
-    Operation(Verb.READ, MIB - 4096, 8192),
-    Operation(Verb.FUA, MIB + 8192, 512),
-    Operation(Verb.REOPEN),
-    Operation(Verb.WRITE, MIB - 512, 1024),
-    Operation(Verb.ZERO, MIB, MIB),
-    Operation(Verb.FLUSH),
-)
 FAULTS = list(standard_faults())
 
 
@@ -36,7 +21,7 @@ FAULTS = list(standard_faults())
 def test_a_failing_call_loses_nothing_that_was_acknowledged(
     name: str, call: Call, make_error: Callable[[], BaseException], sectors_done: int
 ) -> None:
-    loop = FaultLoop(BASES[name](), PROGRAM)
+    loop = FaultLoop(BASES[name](), STANDARD_PROGRAM)
     with log_capacity(SHORT_LOG):
         tally = loop.run(call, make_error, sectors_done=sectors_done)
     assert not tally.findings, tally.findings[0]
@@ -45,11 +30,11 @@ def test_a_failing_call_loses_nothing_that_was_acknowledged(
 
 @pytest.mark.parametrize("call", [Call.PWRITE, Call.FLUSH])
 def test_a_failure_in_a_commit_poisons(call: Call) -> None:
-    tally = FaultLoop(BASES["dynamic"](), PROGRAM).run(call, OSError)
+    tally = FaultLoop(BASES["dynamic"](), STANDARD_PROGRAM).run(call, OSError)
     assert tally.aftermaths[Aftermath.POISONED] > 5
 
 
 def test_a_full_disk_during_growth_is_an_ordinary_error() -> None:
-    tally = FaultLoop(BASES["child-without-bitmap"](), PROGRAM).run(Call.TRUNCATE, OSError)
+    tally = FaultLoop(BASES["child-without-bitmap"](), STANDARD_PROGRAM).run(Call.TRUNCATE, OSError)
     assert tally.aftermaths[Aftermath.WENT_ON]
     assert not tally.aftermaths[Aftermath.POISONED]

@@ -199,6 +199,10 @@ def test_extended_headers_imply_structured_replies() -> None:
     assert replies_to(EXTENDED, go())[1].payload == export_info(0x85)
 
 
+def test_export_name_cannot_be_had_behind_extended_headers() -> None:
+    assert [type(event) for event in events_of(EXTENDED, wire.option(wire.EXPORT_NAME))] == [Send, Close]
+
+
 def test_structured_replies_cannot_be_had_behind_extended_headers() -> None:
     assert kinds(EXTENDED, STRUCTURED, LIST) == [wire.ACK, wire.EXT_REQD, *IN_STEP]
     assert agreement_of(EXTENDED, STRUCTURED, go()).extended
@@ -454,10 +458,10 @@ def test_refused_export_name_ends_the_connection() -> None:
 def test_message_to_the_client_is_cut_to_a_whole_character() -> None:
     handshake = new()
     list(handshake.receive(wire.flags() + go()))
-    (event,) = handshake.refused(OptionReply.ERR_UNKNOWN, "x" + "ü" * 5000 + "\udcff\0")
+    (event,) = handshake.refused(OptionReply.ERR_UNKNOWN, "x\0\udcff" + "ü" * 5000)
     assert isinstance(event, Send)
     (reply,) = wire.replies(event.data)
-    assert reply.payload.decode() == "x" + "ü" * 2047
+    assert reply.payload.decode() == "x?" + "ü" * 2047
 
 
 @pytest.mark.parametrize("ask", [go(), wire.option(wire.EXPORT_NAME)])

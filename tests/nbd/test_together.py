@@ -103,7 +103,7 @@ def random_writes(seed: int, count: int) -> Iterator[tuple[int, bytes]]:
     yield from pieces
 
 
-def differences(image: vhdx.Disk, expected: bytes) -> list[int]:
+def differences(image: vhdx.Disk, expected: bytearray) -> list[int]:
     """Offsets of the 4 KiB pages whose content is another one."""
     found = image.pread(SIZE, 0)
     return [at for at in range(0, SIZE, 4096) if found[at : at + 4096] != expected[at : at + 4096]]

@@ -46,6 +46,9 @@ class PlainDevice:
         with memoryview(buffer) as view:  # type: ignore[arg-type]
             view[:] = self.content[offset : offset + len(view)]
 
+    def cache(self, length: int, offset: int) -> None:
+        pass
+
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         count = self.size - offset if length is None else length
         yield Extent(offset, count, zero=False, hole=False, present=True, depth=0, file_offset=None)

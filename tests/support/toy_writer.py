@@ -166,10 +166,13 @@ class ToySubject:
             found.append("a block past the end")
         return found
 
-    def replay_effect(self, content: Content) -> ReplayEffect:
+    def replay_effect(self, content: Content, device: CrashDevice | None = None) -> ReplayEffect:
         _, table = _load(RecordingStore(content))
-        changes = bytes(table) != content.read(4096, TABLE_AT)
-        return ReplayEffect(changes, changes)
+        if bytes(table) == content.read(4096, TABLE_AT):
+            return ReplayEffect(False, content)
+        replayed = content.copy()
+        replayed.write(table, TABLE_AT)
+        return ReplayEffect(True, replayed)
 
     def media_faults(self) -> Sequence[MediaFault]:
         return ()

@@ -18,7 +18,7 @@ class Call(NamedTuple):
 class WatchedStore:
     """Passes everything on and remembers what changed it.
 
-    `before` is called ahead of every change and flush, and may raise.
+    `before` is called ahead of every change and flush, and may raise; `before_read` ahead of every read.
     """
 
     def __init__(self, base: ByteStore) -> None:
@@ -26,6 +26,7 @@ class WatchedStore:
         self.name = base.name
         self.calls: list[Call] = []
         self.before: Callable[[Call], None] = lambda _: None
+        self.before_read: Callable[[int], None] = lambda _: None
 
     @property
     def flushes(self) -> int:
@@ -42,6 +43,7 @@ class WatchedStore:
         return self.base.size()
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
+        self.before_read(file_offset)
         return self.base.pread_into(buffer, file_offset)
 
     def pwrite(self, data: Buffer, file_offset: int) -> None:
@@ -70,10 +72,27 @@ class WatchedStore:
     def close(self) -> None:
         pass
 
+    def host_calls(self) -> list[str]:
+        """Names of the calls that took host space or gave it back, in order."""
+        return [call.name for call in self.calls if call.name in ("reserve", "punch_hole", "write_zeroes")]
+
     def _note(self, name: str, file_offset: int, length: int) -> None:
         call = Call(name, file_offset, length)
         self.before(call)
         self.calls.append(call)
+
+
+class HostStore(WatchedStore):
+    """A watched store on a host whose space can be reserved and given back."""
+
+    def reserve(self, length: int, file_offset: int) -> None:
+        self._note("reserve", file_offset, length)
+        if file_offset + length > self.base.size():
+            self.base.truncate(file_offset + length)
+
+    def punch_hole(self, length: int, file_offset: int) -> None:
+        self._note("punch_hole", file_offset, length)
+        self.base.write_zeroes(length, file_offset)
 
 
 class View:

@@ -13,8 +13,8 @@ from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 from vhdx.testing.pages import Content
-from writing.disks import assert_sound, block_entry
-from writing.stores import Call, WatchedStore, file_bytes
+from writing.disks import assert_sound, block_entry, faults
+from writing.stores import Call, HostStore, WatchedStore, file_bytes
 
 Change = Callable[[vhdx.Disk], object]
 
@@ -236,3 +236,99 @@ def test_state_of_a_block_whose_write_failed_is_as_before() -> None:
         stores[0].before = lambda _: None
     assert isinstance(stores[0].base, MemoryStore)
     assert block_entry(stores[0].base, 1) == (PayloadState.UNMAPPED, 0)
+
+
+RESERVING: dict[str, Callable[[ImageBuilder], object]] = {
+    "log": lambda image: None,
+    "missing log": lambda image: image.each_header(log_length=0, log_offset=0),
+    "damaged region table": lambda image: setattr(image.region_tables[1], "bad_checksum", True),
+    "damaged header": lambda image: setattr(image.headers[0], "bad_checksum", True),
+    "dirty log": lambda image: image.dirty_log(image.change(image.bat_offset + 8 * 5, b"\2")),
+}
+
+
+@pytest.mark.parametrize("call", ["reserve", "truncate"])
+@pytest.mark.parametrize("kind", RESERVING)
+def test_host_that_is_full_when_a_session_begins_is_a_plain_error_with_nothing_done(
+    kind: str, call: str
+) -> None:
+    image = ImageBuilder(8 * MIB)
+    image.add_block(0, b"o" * MIB)
+    RESERVING[kind](image)
+    store = HostStore(image.build_store())
+    before, nth = file_bytes(store), 0
+    disk = vhdx.open(store, "r+")
+    while True:
+        nth += 1
+        store.before = fail_on(call, error_of(errno.ENOSPC), nth=nth)
+        try:
+            disk.pwrite(b"n" * 512, 700)
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            after = file_bytes(store)
+            # But for the length, and the GUIDs in the headers where space was sought after they had been changed.
+            headers = {-1, 65536, 131072}
+            assert all(before.get(at) == after.get(at) for at in (before.keys() | after.keys()) - headers)
+            assert before[-1] == after[-1] or call == "reserve"
+            assert disk.pread(MIB, 0) == b"o" * MIB
+        else:
+            break
+    assert nth > 1 or call == "truncate"
+    store.before = lambda _: None
+    disk.pwrite(b"n" * 512, 3 * MIB)
+    disk.close()
+    assert faults(store) == []
+    with vhdx.open(store) as again:
+        assert again.pread(512, 700) == again.pread(512, 3 * MIB) == b"n" * 512
+
+
+def test_host_that_refuses_to_take_space_back_does_not_fail_a_flush() -> None:
+    image = ImageBuilder(8 * MIB)
+    for block in range(4):
+        image.add_block(block, b"o" * MIB)
+    store = HostStore(image.build_store())
+    with vhdx.open(store, "r+") as disk:
+        disk.trim(2 * MIB, 0)
+        store.before = fail_on("punch_hole", error_of(errno.EIO))
+        disk.flush()
+        disk.pwrite(b"n" * MIB, 6 * MIB)
+        assert disk.pread(2 * MIB, 0) == bytes(2 * MIB)
+    assert faults(store) == []
+
+
+def test_file_grows_by_what_is_needed_where_it_cannot_grow_by_more() -> None:
+    store = WatchedStore(ImageBuilder(64 * MIB).build_store())
+    limit = store.size() + 3 * MIB
+
+    def before(call: Call) -> None:
+        if call.name == "truncate" and call.file_offset > limit:
+            raise error_of(errno.EFBIG)
+
+    store.before = before
+    disk = vhdx.open(store, "r+")
+    for block in range(3):
+        disk.pwrite(b"n", block * MIB)
+    with pytest.raises(OSError, match="large"):
+        disk.pwrite(b"n", 3 * MIB)
+    disk.close()
+    assert store.size() == limit
+    assert faults(store) == []
+
+
+def test_bitmap_in_space_that_was_punched_gets_host_space_again() -> None:
+    stores, _ = image_with_content(child=True)
+    store = HostStore(stores[0].base)
+    disk = vhdx.open(store, "r+", parents=stores[1:])
+    disk.pwrite(b"k", 0, fua=True)
+    # The bitmap gets its space, the entry that would name it does not.
+    store.before = fail_on("reserve", error_of(errno.ENOSPC), nth=2)
+    with pytest.raises(OSError, match="space"):
+        disk.pwrite(b"n" * 512, 5 * MIB)
+    store.before = lambda _: None
+    store.calls.clear()
+    disk.pwrite(b"n" * 512, 5 * MIB)
+    entry = disk.images[0].bat.bitmap_entry(0)
+    reserved = {call.file_offset for call in store.calls if call.name == "reserve"}
+    assert entry & ~0xFFFFF in reserved
+    disk.close()
+    assert faults(store) == []

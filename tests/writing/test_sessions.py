@@ -247,3 +247,47 @@ def test_writer_opens_a_memory_store_that_somebody_else_closes() -> None:
     store = MemoryStore(some_image().build())
     vhdx.open(store, "r+").close()
     assert store.size() > 0
+
+
+def test_header_and_dirtiness_are_those_of_the_file_at_every_moment() -> None:
+    image = unlogged()
+    image.dirty_log(*grow_then_zero(image))
+    store = image.build_store()
+    with vhdx.open(store, "r+") as disk:
+        leaf = disk.images[0]
+
+        def tells_the_truth(*, dirty: bool) -> None:
+            assert leaf.header == current_header(store)
+            assert leaf.is_dirty is disk.is_dirty is dirty
+
+        tells_the_truth(dirty=True)
+        disk.pwrite(b"n", 0)
+        tells_the_truth(dirty=False)
+        disk.trim(MIB, GROWN * MIB)
+        tells_the_truth(dirty=False)
+        disk.flush()
+        tells_the_truth(dirty=True)
+    tells_the_truth(dirty=False)
+
+
+def test_read_that_a_replay_overtakes_does_not_see_the_new_log() -> None:
+    image = some_image()
+    target = image.add_block(5, b"o" * MIB)
+    image.dirty_log(image.change(target, b"L" * 4096 + b"M" * 4096))
+    watched = WatchedStore(image.build_store())
+    disk = vhdx.open(watched, "r+")
+    log = disk.images[0].header
+    overtaken: list[int] = []
+
+    def overtake(file_offset: int) -> None:
+        if log.log_offset <= file_offset < log.log_offset + log.log_length and not overtaken:
+            overtaken.append(file_offset)
+            disk.trim(MIB, 0)
+            for block in range(1, 4):
+                disk.pwrite(b"n" * 512, block * MIB, fua=True)
+
+    watched.before_read = overtake
+    assert disk.pread(8192, 5 * MIB) == b"L" * 4096 + b"M" * 4096
+    assert overtaken
+    disk.close()
+    assert faults(watched) == []

@@ -1,6 +1,7 @@
 """Zeroing: when it is quick, when it writes, and when the host gets the space."""
 
 import errno
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -9,8 +10,8 @@ import vhdx
 from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
-from writing.disks import block_entry, faults
-from writing.stores import WatchedStore, file_bytes
+from writing.disks import block_entry, chain_bytes, faults
+from writing.stores import HostStore, WatchedStore, file_bytes
 
 
 def image(kind: str) -> tuple[WatchedStore, list[WatchedStore]]:
@@ -105,3 +106,78 @@ def test_part_of_a_block_that_may_be_unmapped_is_given_back_to_the_host() -> Non
         disk.write_zeroes(MIB // 2, 4096)
         assert disk.pread(MIB, 0) == b"o" * 4096 + bytes(MIB // 2) + b"o" * (MIB // 2 - 4096)
     assert [call.length for call in watched.calls if call.name == "write_zeroes"] == [MIB // 2]
+
+
+@pytest.mark.parametrize("may_unmap", [True, False])
+@pytest.mark.parametrize("part", [(1024, 8192), (100, 8192), (100, 200), (512, 300), (1000, 600)])
+def test_part_of_a_block_shared_with_the_parent_keeps_its_host_space_when_it_must(
+    part: tuple[int, int], may_unmap: bool
+) -> None:
+    watched, parents = image("child")
+    expected = bytearray(b"p" * MIB)
+    with vhdx.open(watched, "r+", parents=parents) as disk:
+        disk.pwrite(b"c" * 4096, 2 * MIB)
+        expected[:4096] = b"c" * 4096
+        watched.calls.clear()
+        disk.write_zeroes(part[1], 2 * MIB + part[0], may_unmap=may_unmap)
+        expected[part[0] : part[0] + part[1]] = bytes(part[1])
+        whole_sectors = (part[0] + part[1]) // 512 - -(-part[0] // 512)
+        punched = [call.length for call in watched.calls if call.name == "write_zeroes"]
+        assert punched == ([whole_sectors * 512] if may_unmap and whole_sectors > 0 else [])
+        assert disk.pread(MIB, 2 * MIB) == expected
+    assert block_entry(watched, 2)[0] == PayloadState.PARTIALLY_PRESENT
+    assert chain_bytes([watched, *parents], 2 * MIB, MIB) == expected
+    assert faults(watched) == []
+
+
+def test_zeroing_the_last_sectors_that_a_block_has_from_its_parent_ends_the_sharing() -> None:
+    watched, parents = image("child")
+    with vhdx.open(watched, "r+", parents=parents) as disk:
+        disk.pwrite(b"c" * (MIB - 1024), 2 * MIB)
+        # The first sector is completed from the parent, the second is written in place.
+        disk.write_zeroes(600, 3 * MIB - 1000)
+        assert disk.pread(1024, 3 * MIB - 1024) == b"p" * 24 + bytes(600) + b"p" * 400
+    assert block_entry(watched, 2)[0] == PayloadState.FULLY_PRESENT
+    assert chain_bytes([watched, *parents], 3 * MIB - 1024, 1024) == b"p" * 24 + bytes(600) + b"p" * 400
+
+
+def test_zeroing_a_long_odd_range_of_a_shared_block_takes_no_memory_for_it() -> None:
+    parent = ImageBuilder(256 * MIB, 256 * MIB, name="parent")
+    child = ImageBuilder.child_of(parent, block_size=256 * MIB)
+    stores = [child.build_store(), parent.build_store()]
+    with vhdx.open(stores[0], "r+", parents=stores[1:]) as disk:
+        disk.pwrite(b"c" * 512, 0)
+        tracemalloc.start()
+        disk.write_zeroes(200 * MIB, 1000)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8 * MIB
+        assert disk.pread(1100, 0) == b"c" * 512 + bytes(588)
+
+
+@pytest.mark.parametrize("call", ["write", "write part", "zero", "zero part"])
+def test_fixed_image_gives_no_host_space_back(call: str) -> None:
+    watched, _ = image("fixed")
+    with vhdx.open(watched, "r+") as disk:
+        for block in range(4):
+            match call:
+                case "write":
+                    disk.pwrite(b"n" * MIB, block * MIB)
+                case "write part":
+                    disk.pwrite(b"n" * 512, block * MIB)
+                case "zero":
+                    disk.write_zeroes(MIB, block * MIB)
+                case "zero part":
+                    disk.write_zeroes(MIB // 2, block * MIB)
+            disk.trim(MIB, block * MIB)
+    assert not any(call.name == "write_zeroes" for call in watched.calls)
+    assert faults(watched) == []
+
+
+def test_new_block_of_zeroes_that_must_keep_its_space_gets_some_from_the_host() -> None:
+    store = HostStore(ImageBuilder(4 * MIB).build_store())
+    with vhdx.open(store, "r+") as disk:
+        disk.write_zeroes(MIB, MIB, may_unmap=False)
+        at = disk.images[0].bat.payload_entry(1) & ~0xFFFFF
+        assert ("reserve", at, MIB) in [tuple(call) for call in store.calls]
+        assert disk.pread(MIB, MIB) == bytes(MIB)

@@ -51,6 +51,10 @@ class Limits(NamedTuple):
     block_status: Ability = Ability.NONE
 
 
+MAX_READ_AHEAD: Final = 32 << 20
+"""Bytes at the start of a range that `cache` acts on; asking for more at once only pushes other data out."""
+
+
 class _Zero(Enum):
     ZERO = "zero"
 
@@ -90,6 +94,10 @@ class BlockDevice(Protocol):
 
     def pread_into(self, buffer: Buffer, offset: int) -> None:
         """Fill a buffer from a virtual offset."""
+        ...
+
+    def cache(self, length: int, offset: int) -> None:
+        """Say that a range will be read soon. A hint: it changes nothing, and fails only for a wrong range."""
         ...
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
@@ -137,7 +145,7 @@ class WritableDevice(BlockDevice, Protocol):
 
 
 class Place(NamedTuple):
-    """Where a piece of a device's content stands in an open file."""
+    """Where a piece of a device's content stands in an open file: for os.preadv, os.sendfile and the like."""
 
     fd: int
     file_offset: int

@@ -9,10 +9,14 @@ Freed space passes three gates before it is free: an entry that was frozen after
 
 from __future__ import annotations
 
+import errno
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vhdx._units import MIB, align_up
 from vhdx.engine.interval_set import IntervalSet
+from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,19 +61,24 @@ class Allocator:
         in_flight: InFlight,
         sync: Sync,
         on_growth: Callable[[int], None],
+        kept_end: int,
     ) -> None:
-        """`used_end` is the end of the last structure, `free` what lies unowned in the file; in bytes."""
+        """`used_end` is the end of the last structure, `free` what lies unowned in the file; in bytes.
+
+        The file is never made shorter than `kept_end`: what lies unowned beyond it is nothing but zeroes.
+        """
         self._store = store
         self._lock = sync.lock()
         self._in_flight = in_flight
         self._on_growth = on_growth
         self._free = free
         self._original_size = file_size
-        self._shrinkable = used_end >= file_size
-        """Whether the file's end is ours to give back: nobody else left bytes after the last structure."""
+        self._kept_end = kept_end
         self.file_size = file_size
-        # What lies unowned at the file's end is in `free`, too: new space begins after it.
-        self.used_end = align_up(max(used_end, file_size), MIB)
+        """Of what growth has returned. The store's own size may tell of one that no flush covers yet."""
+        # The void behind it is taken as the end of the file is: in order, and the file grows when it is used up.
+        self.used_end = align_up(max(used_end, kept_end), MIB)
+        free.clip(self.used_end)
         self._freed: list[_Freed] = []
         self._frozen: list[_Freed] = []
         self._settled: list[_Freed] = []
@@ -84,12 +93,23 @@ class Allocator:
             start = self.used_end
             end = start + length
             if end > self.file_size:
-                new_size = max(end, align_up(self.file_size + GROWTH_SIZE, MIB))
-                self._store.truncate(new_size)
-                self.file_size = new_size
-                self._on_growth(new_size)
+                self._grow(end)
             self.used_end = end
             return Space(start, length, known_zero=start >= self._original_size)
+
+    def _grow(self, end: int) -> None:
+        if end > MAX_BLOCK_FILE_OFFSET:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), self._store.name)
+        new_size = max(end, align_up(self.file_size + GROWTH_SIZE, MIB))
+        try:
+            self._store.truncate(new_size)
+        except OSError:
+            # A quota, or a file system without holes, may have room for what is needed now.
+            new_size = end
+            self._store.truncate(new_size)
+        # In this order: whoever is interrupted in between grows the file once more, and all are told.
+        self._on_growth(new_size)
+        self.file_size = new_size
 
     def undo(self, space: Space) -> None:
         """Take back space that no entry was ever made for; it may have been written to."""
@@ -116,7 +136,7 @@ class Allocator:
     def reclaim(self) -> None:
         """Give the host space of what has passed every gate back to the host, where it takes it.
 
-        Raises: OSError.
+        A host that refuses keeps what it has: nothing that is durable depends on it.
         """
         punch = getattr(self._store, "punch_hole", None)
         if punch is None:
@@ -125,8 +145,9 @@ class Allocator:
             ready = self._take_ready()
         # Not free yet: nobody can write to the space while it is punched.
         try:
-            for freed in ready:
-                punch(freed.length, freed.file_offset)
+            with suppress(OSError):
+                for freed in ready:
+                    punch(freed.length, freed.file_offset)
         finally:
             with self._lock:
                 self._add_free(ready)
@@ -152,8 +173,7 @@ class Allocator:
         with self._lock:
             self._collect()
             end = self.used_end
-            if self._free.ends and self._free.ends[-1] == end:
-                end = self._free.starts[-1]
-            return (
-                end if may_shrink and self._shrinkable else max(end, min(self._original_size, self.file_size))
-            )
+            if self._free.last is not None and self._free.last[1] == end:
+                end = self._free.last[0]
+            floor = self._kept_end if may_shrink else self._original_size
+            return max(end, min(floor, self.file_size))

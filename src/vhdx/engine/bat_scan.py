@@ -1,9 +1,10 @@
 """Judge every entry of a BAT, and find every overlap, in bounded memory.
 
-One pass goes over the table in slices of about 1 MiB. numpy picks the entries that may be wrong; only those
-are judged one by one, by the same rules as a single look-up. File space is counted in a bitmap with one bit
-for each MiB of file. If the bits that are set are fewer than the MiBs that were claimed, two blocks overlap
-somewhere, and only then further passes find out which.
+A small table without a fault is known for one at a glance (`engine.plain_table`). Over any other, one pass
+goes in slices of about 1 MiB. numpy picks the entries that may be wrong; only those are judged one by one, by
+the same rules as a single look-up. File space is counted in a bitmap with one bit for each MiB of file. If the
+bits that are set are fewer than the MiBs that were claimed, two blocks overlap somewhere, and only then further
+passes find out which.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vhdx._units import MIB, div_ceil
+from vhdx.engine.bat_table import NUMPY_THRESHOLD_BLOCKS
 from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.interval_set import IntervalSet
+from vhdx.engine.plain_table import UNOWNED_PLAIN, look_at
 from vhdx.format.bat import (
     OFFSET_MASK,
     RESERVED_MASK,
@@ -50,7 +53,6 @@ MAX_FREE_RUNS: Final = 1 << 16
 _FREE_STEP: Final = 1 << 14
 _MAX_CLAIMED_UNITS: Final = 1 << 19
 _CROWD: Final = 1024
-_UNOWNED_PLAIN: Final = 3
 _MIB_SHIFT: Final = 20
 
 
@@ -95,6 +97,15 @@ class BlockScan:
 
     def findings(self) -> Iterator[Finding]:
         """Judge everything. Raises: OSError."""
+        if self._geometry.block_count < NUMPY_THRESHOLD_BLOCKS:
+            plain = look_at(self._bat, self._rules)
+            if plain is not None:
+                self.space = SpaceUse(plain.owned, plain.owned)
+                self.blocks_end, self.free = plain.blocks_end, plain.free
+                return
+        yield from self._all_findings()
+
+    def _all_findings(self) -> Iterator[Finding]:
         import numpy as np
 
         map_bytes = div_ceil(min(self._rules.file_size, MAX_BLOCK_FILE_OFFSET + MIB), 8 * MIB) + 1
@@ -150,7 +161,7 @@ class BlockScan:
             right |= low_bits == int(PayloadState.PARTIALLY_PRESENT)
         right &= (offsets >= HEADER_SECTION_SIZE) & (offsets <= max(last_start, 0))
         right &= ~self._in_structures(offsets)
-        right |= payload <= _UNOWNED_PLAIN
+        right |= payload <= UNOWNED_PLAIN
         if self._geometry.has_parent:
             self._mark_trailing(piece, payload, right)
         wrong_rows, wrong_columns = np.nonzero(~right)
@@ -349,7 +360,7 @@ def _free_space(used: npt.NDArray[np.uint8], rules: BlockRules) -> IntervalSet:
         edges = np.flatnonzero(np.diff(bits, prepend=1, append=1))
         for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
             free.add((at * 8 + start) * MIB, (at * 8 + end) * MIB)
-            if len(free.starts) >= MAX_FREE_RUNS:
+            if len(free) >= MAX_FREE_RUNS:
                 return free
     return free
 

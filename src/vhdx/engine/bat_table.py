@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 _SLICE_ENTRIES: Final = 1 << 17
-_NUMPY_THRESHOLD_BLOCKS: Final = 1 << 14
+NUMPY_THRESHOLD_BLOCKS: Final = 1 << 14
 """Walks of fewer blocks than this take less time than importing numpy does."""
 
 _PAGE_SHIFT: Final = 12
@@ -107,7 +107,7 @@ class BatTable:
 
     def runs(self, first_block: int, count: int) -> Iterator[BlockRun]:
         """Split payload blocks into runs of alike ones, not judged. Raises: OSError."""
-        if count < _NUMPY_THRESHOLD_BLOCKS:
+        if count < NUMPY_THRESHOLD_BLOCKS:
             return self._short_runs(first_block, count)
         return _joined(self._long_runs(first_block, count), self.geometry.block_size)
 
@@ -154,9 +154,14 @@ class BatTable:
             bitmaps = low_bytes[ratio :: ratio + 1]
             for state in counts:
                 counts[state] += low_bytes.count(state) - bitmaps.count(state)
-        # The last chunk of a differencing image has entries for blocks past the disk's end.
-        for block in range(self.geometry.block_count, self._payload_slots()):
-            counts[self.payload_entry(block) & STATE_MASK] -= 1
+        spare = self._payload_slots() - self.geometry.block_count
+        if spare:
+            # The last chunk of a differencing image has entries for blocks past the disk's end.
+            first = self.geometry.entry_of_block(self.geometry.block_count - 1) + 1
+            data = self._read(first * BAT_ENTRY_SIZE, spare * BAT_ENTRY_SIZE) or bytes(spare * BAT_ENTRY_SIZE)
+            low_bytes = data[::BAT_ENTRY_SIZE].translate(_STATE_OF_LOW_BYTE)
+            for state in counts:
+                counts[state] -= low_bytes.count(state)
         return counts
 
     def _payload_slots(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhdx._units import div_ceil
 from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.format.bat import PayloadState, entry_file_offset, entry_state
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
@@ -44,16 +45,20 @@ def scan_bitmaps(bat: BatTable, rules: BlockRules) -> Iterator[Finding]:
 
 def _stale_blocks(bat: BatTable, rules: BlockRules, chunk: int, file_offset: int) -> int:
     """How many blocks of a chunk have set bits without being partially present."""
-    if all(extent.kind is StoreKind.HOLE for extent in bat.store.extents(file_offset, BITMAP_BLOCK_SIZE)):
+    per_block = BITMAP_BLOCK_SIZE // rules.geometry.chunk_ratio
+    touched: set[int] = set()
+    for extent in bat.store.extents(file_offset, BITMAP_BLOCK_SIZE):
+        if extent.kind is not StoreKind.HOLE:
+            start = extent.file_offset - file_offset
+            touched.update(range(start // per_block, div_ceil(start + extent.length, per_block)))
+    if not touched:
         return 0
-    ratio = rules.geometry.chunk_ratio
     bits = pread_zero_extended(bat.store, BITMAP_BLOCK_SIZE, file_offset)
-    per_block = BITMAP_BLOCK_SIZE // ratio
     unset = bytes(per_block)
     stale = 0
-    for index in range(ratio):
+    for index in touched:
         if bits[index * per_block : (index + 1) * per_block] != unset:
-            block = chunk * ratio + index
+            block = chunk * rules.geometry.chunk_ratio + index
             inside = block < rules.geometry.block_count
             state = entry_state(bat.payload_entry(block)) if inside else None
             stale += state != PayloadState.PARTIALLY_PRESENT

@@ -63,10 +63,6 @@ class Committer:
             self._guarded_commit()
             self._served = upto
 
-    def make_room(self) -> None:
-        """Commit so that more pages may change. Raises: as `flush`."""
-        self.flush()
-
     def guarded(self) -> PoisonOnFailure:
         """A context in which any exception poisons the session."""
         return PoisonOnFailure(self)
@@ -79,7 +75,7 @@ class Committer:
         self._allocator.freeze()
         frozen = self._pages.freeze()
         used_end = self._allocator.used_end
-        length = self._store.size()
+        length = self._allocator.file_size
         self._store.flush()
         if frozen:
             self._write_entry(length, used_end)

@@ -32,3 +32,12 @@ class HostSpace:
             start = missing[0] * _UNIT
             self._reserve((missing[-1] + 1) * _UNIT - start, start)
             self._reserved.update(missing)
+
+    def forget(self, length: int, file_offset: int) -> None:
+        """A range that is to hold a table may have been punched since it was reserved."""
+        self._reserved.difference_update(range(file_offset // _UNIT, (file_offset + length - 1) // _UNIT + 1))
+
+    def provide(self, length: int, file_offset: int) -> None:
+        """Take host space for payload that holds zeroes, where the store has a way. Raises: OSError."""
+        if self._reserve is not None:
+            self._reserve(length, file_offset)

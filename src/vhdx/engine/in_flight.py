@@ -23,7 +23,7 @@ class InFlight:
         self._changed: Condition = sync.condition(self._lock)
         self._next = 0
         self._active: dict[int, None] = {}
-        self._held: set[int] = set()
+        self._held: dict[int, object] = {}
 
     def begin(self) -> int:
         """Take a ticket for an operation that is about to look up where blocks lie."""
@@ -51,13 +51,22 @@ class InFlight:
     @contextmanager
     def block(self, number: int) -> Iterator[None]:
         """Hold a block exclusively: nobody else changes what the tables say of it meanwhile."""
-        with self._lock:
-            while number in self._held:
-                self._changed.wait()
-            self._held.add(number)
+        holder = object()
         try:
+            with self._lock:
+                while number in self._held:
+                    self._changed.wait()
+                self._held[number] = holder
             yield
         finally:
             with self._lock:
-                self._held.remove(number)
-                self._changed.notify_all()
+                try:
+                    self._changed.notify_all()
+                except BaseException:
+                    self._changed.notify_all()  # an interrupt of this thread must not stop those that wait
+                    raise
+                finally:
+                    # Who was interrupted on the way in may hold the block or not. No call that a second
+                    # interrupt could end: the block would be held for ever.
+                    if number in self._held and self._held[number] is holder:
+                        del self._held[number]

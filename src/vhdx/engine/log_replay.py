@@ -317,11 +317,11 @@ def _collect(
             if not descriptor.is_data:
                 if descriptor.length:
                     zeroes.add(descriptor.file_offset, descriptor.end)
-                if len(zeroes.starts) > MAX_ZERO_RANGES:
+                if len(zeroes) > MAX_ZERO_RANGES:
                     found = f"more than {MAX_ZERO_RANGES} zero ranges"
                     breach(RuleCode.LOG_SCAN_BUDGET, _STRUCTURE, ring.file_offset, found=found)
                 continue
             sector = descriptor.file_offset // LOG_SECTOR_SIZE
             if sector not in patches and not zeroes.covers(descriptor.file_offset):
                 patches[sector] = data_position << 32 | descriptor_position
-    return patches, tuple(zip(zeroes.starts, zeroes.ends, strict=True))
+    return patches, tuple(zeroes)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from vhdx._units import MIB, align_down, align_up
+from vhdx._units import MIB, align_down, align_up, div_ceil
 from vhdx.engine.allocator import Space
 from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.log_writer import MAX_PAGES
@@ -25,7 +27,7 @@ from vhdx.format.sector_bitmap import runs, set_bits
 from vhdx.rules import RULES, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from vhdx.engine.allocator import Allocator
     from vhdx.engine.bat_table import BatTable
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from vhdx.engine.in_flight import InFlight
     from vhdx.engine.page_cache import PageCache
     from vhdx.engine.session import WriteSession
+    from vhdx.format.header import Header
+    from vhdx.report import Finding
     from vhdx.storage.base import ByteStore
 
 _ZEROES: Final = bytes(MIB)
@@ -80,6 +84,10 @@ class Writer:
         if len(data):
             self._session.begin()
         done = 0
+        block, within = divmod(offset, self._geometry.block_size)
+        if 0 < len(data) <= self._geometry.block_size - within:  # most requests
+            self._write_block(block, within, data)
+            return
         for block, within, length in self._blocks(offset, len(data)):
             self._write_block(block, within, data[done : done + length])
             done += length
@@ -87,7 +95,12 @@ class Writer:
     def write_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         self._committer.check_sound()
-        for block, within, count in self._blocks(offset, length):
+
+        def is_idle(facts: BlockFacts) -> bool:
+            zero = PayloadState.ZERO
+            return facts.state is zero is state_after_zeroes(facts, may_unmap=may_unmap)
+
+        for block, within, count in self._busy_blocks(offset, length, is_idle):
             ticket = self.in_flight.begin()
             try:
                 with self.in_flight.block(block):
@@ -101,7 +114,11 @@ class Writer:
         Raises: as `write`.
         """
         self._committer.check_sound()
-        for block, within, count in self._blocks(offset, length):
+
+        def is_idle(facts: BlockFacts) -> bool:
+            return facts.state is state_after_trim(facts)
+
+        for block, within, count in self._busy_blocks(offset, length, is_idle):
             if self._is_whole(block, within, count):
                 ticket = self.in_flight.begin()
                 try:
@@ -119,9 +136,15 @@ class Writer:
             if not (fast if self._is_whole(block, within, count) else self._reads_zero(block)):
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), "zeroing without writing")
 
+    @property
+    def header(self) -> Header:
+        """The header that counts in the file now."""
+        return self._session.header
+
     def writes_in_place(self, offset: int, length: int) -> bool:
-        """Whether a write of this range finds the session begun, and all of its blocks fully present."""
-        return self._session.has_begun and all(
+        """Whether a write of this range finds the session begun and sound, and all blocks fully present."""
+        is_ready = self._session.has_begun and self._committer.poison is None
+        return is_ready and all(
             self._bat.payload_entry(block) & STATE_MASK == PayloadState.FULLY_PRESENT
             for block, _, _ in self._blocks(offset, length)
         )
@@ -153,15 +176,30 @@ class Writer:
             yield block, within, count
             offset += count
 
+    def _busy_blocks(
+        self, offset: int, length: int, is_idle: Callable[[BlockFacts], bool]
+    ) -> Iterator[tuple[int, int, int]]:
+        """As `_blocks`, without those that need no change: ranges of terabytes hold hardly any others."""
+        block_size = self._geometry.block_size
+        first, end = offset // block_size, offset + length
+        for run in self._bat.runs(first, div_ceil(end, block_size) - first) if length else ():
+            if run.entry & STATE_MASK == PayloadState.RESERVED_4 or not is_idle(self._facts_of(run.entry)):
+                start = max(offset, run.first_block * block_size)
+                stop = min(end, (run.first_block + run.length) * block_size)
+                yield from self._blocks(start, stop - start)
+
     def _is_whole(self, block: int, within: int, length: int) -> bool:
         """Whether a range is all of a block that lies on the disk."""
         return within == 0 and length == self._geometry.block_length(block)
 
     def _facts(self, block: int) -> BlockFacts:
-        facts = BlockFacts(self._bat.payload_entry(block), self._geometry.has_parent, self._keeps_space)
-        if facts.file_offset:
+        facts = self._facts_of(self._bat.payload_entry(block))
+        if facts.entry > PayloadState.UNMAPPED:
             self._judge(block, facts.entry)
         return facts
+
+    def _facts_of(self, entry: int) -> BlockFacts:
+        return BlockFacts(entry, self._geometry.has_parent, self._keeps_space)
 
     def _reads_zero(self, block: int) -> bool:
         facts = self._facts(block)
@@ -181,7 +219,7 @@ class Writer:
                 plan = plan_write(facts, whole=self._is_whole(block, within, len(data)))
                 assert plan is not None
                 if plan.uses_bitmap:
-                    self._write_partial(block, facts, plan, within, len(data), data)
+                    self._write_sectors(block, facts, plan, within, data)
                 else:
                     self._write_full(block, facts, plan, within, data)
         finally:
@@ -198,10 +236,14 @@ class Writer:
     def _judge(self, block: int, entry: int) -> None:
         """The whole BAT was judged at open, but nothing protects it. Raises: CorruptImageError."""
         start = entry_file_offset(entry)
-        if not self._rules.is_clear(start, start + self._geometry.block_size):
-            for finding in self._rules.payload_findings(block, entry):
-                if RULES[finding.code].severity is Severity.ERROR:
-                    raise finding.as_error(self._store.name)
+        is_plain = entry - start == PayloadState.FULLY_PRESENT
+        if not is_plain or not self._rules.is_clear(start, start + self._geometry.block_size):
+            self._refuse(self._rules.payload_findings(block, entry))
+
+    def _refuse(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if RULES[finding.code].severity is Severity.ERROR:
+                raise finding.as_error(self._store.name)
 
     def _write_full(
         self, block: int, facts: BlockFacts, plan: WritePlan, within: int, data: memoryview
@@ -211,7 +253,7 @@ class Writer:
         try:
             covers = len(data) == space.length
             if plan.must_zero and not space.known_zero and not covers:
-                self._store.write_zeroes(space.length, space.file_offset)
+                self._clear(space.file_offset, space.length, may_punch=True)
             self._store.pwrite(data, space.file_offset + within)
             self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])
         except BaseException:
@@ -225,39 +267,38 @@ class Writer:
         plan: WritePlan,
         within: int,
         length: int,
-        data: memoryview | None,
+        put: Callable[[int], None],
     ) -> None:
-        """Write whole sectors around a range into a block whose other sectors are the parent's; None: zeroes."""
+        """Give some sectors of a block whose others are the parent's a content of their own.
+
+        `put` brings it into the file, at the file offset where it belongs. The range is whole sectors.
+        """
         sector_size = self._geometry.logical_sector_size
-        first, end = align_down(within, sector_size), align_up(within + length, sector_size)
-        padded = self._pad(block, within, length, data)
         space = self._take_space(facts, plan)
         try:
             if not space.known_zero and plan.needs_space:
-                self._store.write_zeroes(space.length, space.file_offset)
-            if padded is None:
-                self._store.write_zeroes(end - first, space.file_offset + first)
-            else:
-                self._store.pwrite(padded, space.file_offset + first)
-            sectors = range(first // sector_size, end // sector_size)
+                self._clear(space.file_offset, space.length, may_punch=True)
+            put(space.file_offset + within)
+            sectors = range(within // sector_size, (within + length) // sector_size)
             self._mark_sectors(block, plan, space.file_offset, sectors)
         except BaseException:
             self._undo(self._bat.payload_entry(block), space)
             raise
 
-    def _pad(
-        self, block: int, within: int, length: int, data: memoryview | None
-    ) -> bytes | memoryview | None:
-        """Complete a range to whole sectors with what the disk holds there now; None: whole sectors of zeroes."""
+    def _write_sectors(
+        self, block: int, facts: BlockFacts, plan: WritePlan, within: int, data: memoryview
+    ) -> None:
+        """Write a range, completed to whole sectors with what the disk holds there now."""
         sector_size = self._geometry.logical_sector_size
-        start = block * self._geometry.block_size
-        before = within % sector_size
-        after = -(within + length) % sector_size
-        if not before and not after:
-            return data
-        head = self.read_through(before, start + within - before)
-        tail = self.read_through(after, start + within + length)
-        return b"".join((head, bytes(length) if data is None else data, tail))
+        before, after = within % sector_size, -(within + len(data)) % sector_size
+        start = block * self._geometry.block_size + within
+        padded: bytes | memoryview = data
+        if before or after:
+            head = self.read_through(before, start - before)
+            padded = b"".join((head, data, self.read_through(after, start + len(data))))
+        self._write_partial(
+            block, facts, plan, within - before, len(padded), partial(self._store.pwrite, padded)
+        )
 
     def _mark_sectors(self, block: int, plan: WritePlan, file_offset: int, sectors: range) -> None:
         """Set the bits of sectors that have been written, together with the block's entry."""
@@ -285,10 +326,12 @@ class Writer:
     def _bitmap_of(self, chunk: int) -> Iterator[tuple[list[PageChange], int]]:
         """The changes that give a chunk a bitmap, none if it has one, and where that lies."""
         entry = self._bat.bitmap_entry(chunk)
+        self._refuse(self._rules.bitmap_findings(chunk, entry))
         if is_bitmap_present(entry):
             yield [], entry_file_offset(entry)
             return
         space = self._allocator.allocate(BITMAP_BLOCK_SIZE)
+        self._host_space.forget(space.length, space.file_offset)
         try:
             if not space.known_zero:
                 self._store.write_zeroes(space.length, space.file_offset)
@@ -303,7 +346,7 @@ class Writer:
         whole = self._is_whole(block, within, length)
         if facts.state is PayloadState.FULLY_PRESENT and not (whole and may_unmap and not self._keeps_space):
             self._session.begin()
-            self._clear(facts.file_offset + within, length, may_punch=may_unmap and not self._keeps_space)
+            self._clear(facts.file_offset + within, length, may_punch=may_unmap)
         elif whole:
             state = state_after_zeroes(facts, may_unmap=may_unmap)
             if state is PayloadState.FULLY_PRESENT:
@@ -311,9 +354,21 @@ class Writer:
             else:
                 self._empty_block(block, facts, state)
         elif not self._reads_zero(block):
-            plan = plan_write(facts, whole=False)
-            assert plan is not None
-            self._write_partial(block, facts, plan, within, length, None)
+            for start, count in _at_sectors(within, length, self._geometry.logical_sector_size):
+                self._zero_part(block, start, count, may_punch=may_unmap)
+
+    def _zero_part(self, block: int, within: int, length: int, *, may_punch: bool) -> None:
+        """Zero whole sectors, or a part of one, in a block that leaves others to the parent."""
+        facts = self._facts(block)
+        plan = plan_write(facts, whole=False)
+        if plan is None:  # the part before this one was all that the block had still left to the parent
+            self._clear(facts.file_offset + within, length, may_punch=may_punch)
+        elif length % self._geometry.logical_sector_size:
+            self._write_sectors(block, facts, plan, within, memoryview(bytes(length)))
+        else:
+            self._write_partial(
+                block, facts, plan, within, length, lambda at: self._clear(at, length, may_punch=may_punch)
+            )
 
     def _fill_block(self, block: int, facts: BlockFacts) -> None:
         """Make a block that is not fully present so, with zeroes."""
@@ -321,7 +376,9 @@ class Writer:
         plan = WritePlan(PayloadState.FULLY_PRESENT, needs_space, True, False, False)
         space = self._take_space(facts, plan)
         try:
-            if not space.known_zero:
+            if space.known_zero:
+                self._host_space.provide(space.length, space.file_offset)
+            else:
                 self._clear(space.file_offset, space.length, may_punch=False)
             self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])
         except BaseException:
@@ -338,7 +395,8 @@ class Writer:
             self._allocator.free(facts.file_offset, self._geometry.block_size)
 
     def _clear(self, file_offset: int, length: int, *, may_punch: bool) -> None:
-        if may_punch:
+        """Put zeroes into a range of the file; a fixed image keeps its host space in any case."""
+        if may_punch and not self._keeps_space:
             self._store.write_zeroes(length, file_offset)
             return
         for start in range(0, length, len(_ZEROES)):
@@ -379,3 +437,13 @@ class Writer:
     def _give_back_host_space(self) -> None:
         if not self._keeps_space:
             self._allocator.reclaim()
+
+
+def _at_sectors(within: int, length: int, sector_size: int) -> Iterator[tuple[int, int]]:
+    """Split a range into whole sectors and the parts of sectors at its ends: (start, length)."""
+    end = within + length
+    first, last = align_up(within, sector_size), align_down(end, sector_size)
+    edges = (within, end) if first > last else (within, first, last, end)
+    for start, stop in pairwise(edges):
+        if start < stop:
+            yield start, stop - start

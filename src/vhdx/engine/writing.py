@@ -11,6 +11,7 @@ from vhdx._units import GIB
 from vhdx.engine.allocator import Allocator
 from vhdx.engine.bat_scan import BlockScan
 from vhdx.engine.commit import Committer
+from vhdx.engine.file_tail import end_of_content
 from vhdx.engine.header_writer import HeaderWriter, has_headroom
 from vhdx.engine.host_space import HostSpace
 from vhdx.engine.in_flight import InFlight
@@ -99,7 +100,8 @@ def make_writer(
     """Put together what changes one file. `store` is the file itself, without a replay's overlay."""
     in_flight = InFlight(sync)
     used_end = max(scan.blocks_end, opened.block_rules.structures_end)
-    allocator = Allocator(store, opened.file_size, used_end, scan.free, in_flight, sync, on_growth)
+    kept_end = end_of_content(opened.store, used_end, opened.file_size)
+    allocator = Allocator(store, opened.file_size, used_end, scan.free, in_flight, sync, on_growth, kept_end)
     headers = HeaderWriter(store, opened.headers)
     committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
     host_space = HostSpace(store)

@@ -97,6 +97,8 @@ class Connection:
         self._flushes = Flushes()
         self._given_out = 0
         self._is_stopping = False
+        self._broken: ChannelError | None = None
+        """Why a worker gave the connection up."""
         self._workers = Workers(f"nbd {channel.peer}")
         self._payload = bytearray()
 
@@ -112,10 +114,15 @@ class Connection:
         finally:
             self._workers.close()
             self._pins.close()
+            if self._broken is not None:
+                raise self._broken
 
     def stop(self) -> None:
         """Have `run` end once the requests that have been received are answered."""
         self._is_stopping = True
+
+    def _goes_on(self) -> bool:
+        return not self._is_stopping and self._broken is None
 
     def _receive(self) -> bool:
         """Wait for more from the client; False if it has nothing more to say."""
@@ -124,6 +131,8 @@ class Connection:
             if self._channel.wait(_LINGER_SECONDS):
                 break
         count = self._channel.receive_into(self._reader.space())
+        if not count:
+            self.stop()  # it does not wait for what takes long, either
         self._reader.received(count)
         return count > 0
 
@@ -248,11 +257,12 @@ class Connection:
                 self._channel.send(self._do_once(requests, payload))
             if self._journal.keeps_requests:
                 self._journal.served(self._channel.peer, requests, started)
-        except ChannelError:
-            pass  # the connection's own thread finds out, too
-        except BaseException:
+        except BaseException as error:
+            # Part of a reply may have been sent: the stream is out of step.
             self._channel.shut_down()
-            raise
+            if not isinstance(error, ChannelError):
+                raise
+            self._broken = self._broken or error
         finally:
             if payload is not None:
                 self._budget.release(len(payload))
@@ -261,7 +271,9 @@ class Connection:
         """Do what all requests ask for; what goes wrong with it is the answer."""
         first, *others = requests
         try:
-            answer = perform(self._device, first, self._replies, self._agreement.contexts, payload)
+            answer = perform(
+                self._device, first, self._replies, self._agreement.contexts, payload, self._goes_on
+            )
         except (VhdxError, OSError, EOFError) as error:
             return [self._failure(request, error) for request in requests]
         return answer + [self._replies.done(request) for request in others]

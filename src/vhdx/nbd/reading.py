@@ -10,6 +10,7 @@ that fight over the interpreter's lock at every system call are slower than thre
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -85,7 +86,8 @@ class Reads:
         self._buffer = bytearray(_BUFFER_SIZE)
         self._view = memoryview(self._buffer)
         self._used = 0
-        self._flags = _NOWAIT
+        self._can_ask = _NOWAIT != 0
+        """Whether the system tells what is in memory."""
         self._missed: list[_Copied] = []
         self._whole: list[_Placed] = []
         """To be sent by the kernel."""
@@ -151,13 +153,15 @@ class Reads:
                     return index
                 put_header(self._buffer, start, request, request.offset, length, last=True)
                 self._used = end
-                try:
-                    count = os.preadv(place.fd, (self._view[data_at:end],), place.file_offset, self._flags)
-                except BlockingIOError:
-                    count = 0
-                except OSError:
-                    self._flags = 0  # this file system cannot tell; if it was something else, it comes again
-                    count = 0
+                count = 0
+                if self._can_ask:
+                    try:
+                        count = os.preadv(place.fd, (self._view[data_at:end],), place.file_offset, _NOWAIT)
+                    except BlockingIOError:
+                        pass
+                    except OSError as error:
+                        # This file system cannot tell. If it was something else, it comes again.
+                        self._can_ask = error.errno != errno.EOPNOTSUPP
                 if count != length:
                     self._missed.append(_Copied(request, place, start, count))
         return len(asked)
@@ -196,10 +200,12 @@ class Reads:
 
     def _is_in_memory(self, placed: _Placed) -> bool:
         """Whether both ends of a range are, and so most likely all of it."""
+        if not self._can_ask:
+            return False
         fd, first = placed.place
         try:
             for file_offset in (first, first + placed.request.length - 1):
-                os.preadv(fd, (bytearray(1),), file_offset, self._flags)
+                os.preadv(fd, (bytearray(1),), file_offset, _NOWAIT)
         except OSError:
             return False
         return True

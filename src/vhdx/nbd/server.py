@@ -6,7 +6,6 @@ when too many of them keep others from coming in.
 
 from __future__ import annotations
 
-import errno
 import math
 import selectors
 import socket
@@ -128,14 +127,10 @@ class Server:
         try:
             connection, address = listener.accept()
         except (BlockingIOError, ConnectionError):
-            return
+            return  # it has left already
         except OSError as error:
-            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                self._journal.line(f"cannot take another client: {error.strerror}")
-                self._turn_out_oldest()
-                time.sleep(_FULL_PAUSE_SECONDS)
-                return
-            raise
+            self._cannot_take(error.strerror)
+            return
         connection.setblocking(True)
         client = _Client(SocketChannel(connection, _spell_peer(connection, address)))
         with self._lock:
@@ -143,14 +138,27 @@ class Server:
             is_full = len(self._clients) >= self._settings.max_connections
             self._clients[client] = None
         if (is_full or handshakes >= MAX_HANDSHAKES) and not self._turn_out_oldest(but=client):
-            self._journal.line(f"{client.channel.peer}: refused: {len(self._clients)} clients are connected")
+            self._journal.line(
+                f"{client.channel.peer}: refused: {len(self._clients) - 1} clients are connected"
+            )
             self._forget(client)
             client.channel.close()
             return
         client.thread = threading.Thread(
             target=self._run, args=(client,), name=f"nbd {client.channel.peer}", daemon=True
         )
-        client.thread.start()
+        try:
+            client.thread.start()
+        except RuntimeError as error:
+            self._cannot_take(error)
+            self._forget(client)
+            client.channel.close()
+
+    def _cannot_take(self, reason: object) -> None:
+        """The process or the system is at its limits: make some room, and do not try again at once."""
+        self._journal.line(f"cannot take another client: {reason}")
+        self._turn_out_oldest()
+        time.sleep(_FULL_PAUSE_SECONDS)
 
     def _next_deadline(self) -> float | None:
         with self._lock:

@@ -22,7 +22,7 @@ class Workers:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
         self._unfinished = 0
@@ -32,7 +32,7 @@ class Workers:
         """Whether `submit` would wait."""
         return self._unfinished >= MAX_WAITING
 
-    def submit(self, task: Callable[[], None]) -> None:
+    def submit(self, task: Callable[[], object]) -> None:
         """Have a task run; it must not raise. Waits while too many are unfinished. For one thread only."""
         with self._changed:
             while self._unfinished >= MAX_WAITING:

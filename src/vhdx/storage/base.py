@@ -100,6 +100,13 @@ def reader_of(store: ByteStore) -> Callable[[int, int], bytes]:
     return partial(pread, store) if own is None else own
 
 
+def read_ahead(store: ByteStore, length: int, file_offset: int) -> None:
+    """Say that a range will be read soon: a hint, for stores that have a method `read_ahead` of their own."""
+    own: Callable[[int, int], None] | None = getattr(store, "read_ahead", None)
+    if own is not None:
+        own(length, file_offset)
+
+
 def pread_zero_extended(store: ByteStore, length: int, file_offset: int) -> bytes:
     """Read `length` bytes, with zeroes for what lies past the end of the store."""
     buffer = bytearray(length)

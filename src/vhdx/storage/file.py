@@ -7,6 +7,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Final
 
 from vhdx._buffer import Buffer
@@ -17,6 +18,7 @@ from vhdx.storage.holes import next_data
 from vhdx.storage.seeking import SeekingTransfer
 
 _ZEROES: Final = bytes(1 << 20)
+_READ_AHEAD_STEP: Final = 128 << 10
 _HAVE_PREADV: Final = host.HAVE_PREADV
 _HAVE_PREAD: Final = host.HAVE_PREAD
 _PUNCH: Final = libc.FALLOC_PUNCH_HOLE | libc.FALLOC_KEEP_SIZE
@@ -221,12 +223,16 @@ class FileStore:
     def pwrite(self, data: Buffer, file_offset: int) -> None:
         """Write all of `data`. Raises: OSError (EFBIG past what offsets can say), ValueError."""
         self._check_writable()
-        with memoryview(data) as whole, whole.cast("B") as view:
-            self._check_range(file_offset, len(view))
-            done = 0
-            while done < len(view):
-                with view[done:] as rest:
-                    done += self._write_some(rest, file_offset + done)
+        with memoryview(data) as whole:
+            length = whole.nbytes
+            self._check_range(file_offset, length)
+            # One call is nearly always all, and takes the buffer as it is.
+            done = self._write_some(whole, file_offset) if length else 0
+            if done < length:
+                with whole.cast("B") as view:
+                    while done < length:
+                        with view[done:] as rest:
+                            done += self._write_some(rest, file_offset + done)
 
     def _write_some(self, view: memoryview, file_offset: int) -> int:
         try:
@@ -288,6 +294,17 @@ class FileStore:
     def can_zero_unwritten(self) -> bool:
         """Whether `zero_unwritten` has a way, with the same reservation."""
         return bool(self._zero_modes)
+
+    def read_ahead(self, length: int, file_offset: int) -> None:
+        """Ask the system to bring a range into memory, where it can be asked; it may do less. Raises: ValueError."""
+        if self._fd < 0:
+            raise self._closed()
+        if host.HAVE_FADVISE:
+            # The kernel cuts each call down to about as much as one request to the disk can fetch.
+            for at in range(file_offset, file_offset + length, _READ_AHEAD_STEP):
+                step = min(_READ_AHEAD_STEP, file_offset + length - at)
+                with suppress(OSError):
+                    os.posix_fadvise(self._fd, at, step, os.POSIX_FADV_WILLNEED)
 
     def punch_hole(self, length: int, file_offset: int) -> None:
         """Give host space back where the file system takes it; nothing is done where it does not.

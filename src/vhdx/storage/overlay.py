@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from vhdx._buffer import Buffer
-from vhdx.storage.base import ByteStore, StoreExtent, StoreKind
+from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
 
 SECTOR_SIZE: Final = 4096
 
@@ -59,6 +59,11 @@ class OverlayStore:
         self._tokens = array("q", map(patches.__getitem__, self._sectors))
         self._zero_starts, self._zero_ends = _joined(zeroes, self._size)
         self._is_closed = False
+        self._is_settled = False
+
+    def settle(self) -> None:
+        """From now on the base itself holds what the view shows, and `load` must not be relied on."""
+        self._is_settled = True
 
     def size(self) -> int:
         """Length of the view in bytes. Raises: ValueError."""
@@ -79,6 +84,8 @@ class OverlayStore:
 
     def _is_untouched(self, start: int, end: int) -> bool:
         """Whether no patch and no zero interval meets [start, end)."""
+        if self._is_settled:
+            return True
         sectors = self._sectors
         index = bisect_left(sectors, start // SECTOR_SIZE)
         if index < len(sectors) and sectors[index] * SECTOR_SIZE < end:
@@ -97,6 +104,8 @@ class OverlayStore:
                 self._read_base(view, file_offset, file_offset, end)
             else:
                 self._read_segments(view, file_offset, end)
+                if self._is_settled:  # Meanwhile: what was loaded may not have been a patch any more.
+                    self._read_base(view, file_offset, file_offset, end)
             return end - file_offset
 
     def _read_segments(self, view: memoryview, file_offset: int, end: int) -> None:
@@ -164,6 +173,9 @@ class OverlayStore:
 
     def _extents(self, file_offset: int, end: int) -> Iterator[StoreExtent]:
         inside = max(file_offset, min(end, self._size))
+        if self._is_settled:
+            yield from self.base.extents(file_offset, inside - file_offset)
+            file_offset = inside
         for start, stop, kind in self._segments(file_offset, inside):
             if kind is StoreKind.DATA:
                 yield from self.base.extents(start, stop - start)
@@ -171,6 +183,10 @@ class OverlayStore:
                 yield StoreExtent(start, stop - start, kind)
         if inside < end:
             yield StoreExtent(inside, end - inside, StoreKind.HOLE)
+
+    def read_ahead(self, length: int, file_offset: int) -> None:
+        """Ask it of the base, wherever that holds the range."""
+        read_ahead(self.base, length, file_offset)
 
     def fileno(self) -> int | None:
         """There is none: what `base.fileno()` gives is right only where `is_plain` says so."""

@@ -1,45 +1,45 @@
-"""Wrong versions of a write engine: each lacks one barrier, or has two steps in the wrong order.
+"""Wrong versions of a write engine: each lacks one step, has two in the wrong order, or does one wrongly.
 
-Most are found in the source: every flush removed, every pair of neighbouring steps exchanged. The others are
-named replacements of text. A kit that does not find the damage each of them does proves nothing.
+Most are found in the source: every step with an effect left out, flushes among them, and every pair of
+neighbouring steps exchanged. The others are named replacements of text. A kit that does not find the damage
+each of them does proves nothing. Their names say the function and the statements, so they stay when lines move.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
-SWAPPED_MODULES: Final = ("commit.py", "log_writer.py", "header_writer.py", "session.py")
-FLUSHING_MODULES: Final = (*SWAPPED_MODULES, "writer.py")
+MODULES: Final = (
+    "allocator.py",
+    "commit.py",
+    "header_writer.py",
+    "log_writer.py",
+    "page_cache.py",
+    "session.py",
+    "writer.py",
+)
+"""Where the order of steps matters."""
 
 _EFFECTS: Final = frozenset(
     (
-        "flush",
-        "pwrite",
-        "truncate",
-        "write_zeroes",
-        "update",
-        "append",
-        "start",
-        "end",
-        "freeze",
-        "thaw",
-        "settle",
-        "finish",
-        "reclaim",
-        "size",
-        "_write",
-        "_write_entry",
-        "_write_other",
-        "_replay_onto_disk",
-        "_make_log",
-        "_leave_overlay",
-        "final_size",
+        *("flush", "pwrite", "truncate", "write_zeroes", "put", "_clear"),
+        *("update", "append", "start", "end", "_write", "_write_entry", "_write_other"),
+        *("freeze", "thaw", "settle", "finish", "free", "reclaim", "size", "final_size"),
+        *("begin", "_begin_once", "_replay_onto_disk", "_make_log", "_leave_overlay", "_heal_region_tables"),
+        *("_apply", "apply", "_mark_sectors", "_give_back_host_space"),
     )
 )
-"""Names of methods whose order matters."""
+"""Names of functions that change something, or look at what others change."""
+
+_OPTIONAL: Final = frozenset(("size", "final_size", "free", "reclaim", "_give_back_host_space"))
+"""Those that only look, or give space back: left out, they cost space and nothing else."""
+_BOOKS: Final = ("in_flight", "_freed", "_frozen")
+"""Objects that keep account of space."""
+_TEXT_LENGTH: Final = 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +54,49 @@ class Mutant:
 
 
 class Replacement(NamedTuple):
-    """A mutant as a replacement of text that occurs exactly once in a module."""
+    """A mutant as replacements of texts, each of which occurs exactly once in a module."""
 
     name: str
     module: str
     old: str
     new: str
+    more: tuple[tuple[str, str], ...] = ()
+    """Further replacements: (old, new)."""
 
 
 def discover(engine: Path) -> Iterator[Mutant]:
-    """Every flush removed and every pair of neighbouring steps exchanged. Raises: OSError, SyntaxError."""
-    for module in FLUSHING_MODULES:
+    """Every step left out and every pair of neighbouring steps exchanged. Raises: OSError, SyntaxError."""
+    for module in MODULES:
         source = (engine / module).read_text(encoding="utf-8")
-        lines = source.splitlines(keepends=True)
-        for function in _functions(ast.parse(source)):
-            for body in _bodies(function):
-                for statement in body:
-                    if _flushes(statement):
-                        name = f"{module}:{statement.lineno} no flush in {function.name}"
-                        yield Mutant(name, module, _without(lines, statement))
-                if module in SWAPPED_MODULES:
-                    yield from _swaps(module, function.name, lines, body)
+        met: Counter[str] = Counter()
+        for mutant in _found(module, source):
+            met[mutant.name] += 1
+            again = f" ({met[mutant.name]})" if met[mutant.name] > 1 else ""
+            yield Mutant(mutant.name + again, module, mutant.source)
+
+
+def _found(module: str, source: str) -> Iterator[Mutant]:
+    lines = source.splitlines(keepends=True)
+    for function in _functions(ast.parse(source)):
+        where = f"{module} {function.name}"
+        for body in _bodies(function):
+            for statement in body:
+                if _is_step(statement):
+                    yield Mutant(f"{where}: no `{_text(statement)}`", module, _without(lines, statement))
+            for first, second in _neighbours(body):
+                name = f"{where}: `{_text(second)}` before `{_text(first)}`"
+                yield Mutant(name, module, _exchanged(lines, first, second))
 
 
 def replaced(engine: Path, replacements: Sequence[Replacement]) -> Iterator[Mutant]:
     """The named mutants. Raises: ValueError for one whose text does not occur exactly once (any more)."""
-    for name, module, old, new in replacements:
+    for name, module, old, new, more in replacements:
         source = (engine / module).read_text(encoding="utf-8")
-        if source.count(old) != 1:
-            raise ValueError(f"mutant {name!r}: its text occurs {source.count(old)} times in {module}")
-        yield Mutant(name, module, source.replace(old, new))
+        for before, after in ((old, new), *more):
+            if source.count(before) != 1:
+                raise ValueError(f"mutant {name!r}: a text occurs {source.count(before)} times in {module}")
+            source = source.replace(before, after)
+        yield Mutant(name, module, source)
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
@@ -100,20 +113,35 @@ def _bodies(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:
                 yield body
 
 
-def _flushes(statement: ast.stmt) -> bool:
-    """Whether a statement is nothing but a flush."""
+def _text(statement: ast.stmt) -> str:
+    """A statement's beginning, whatever its layout."""
+    first, *others = ast.unparse(statement).splitlines()
+    text = f"{first} ..." if others else first
+    return text if len(text) <= _TEXT_LENGTH else f"{text[: _TEXT_LENGTH - 4]} ..."
+
+
+def _calls(node: ast.AST) -> Iterator[str]:
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
+                yield name
+            case _:
+                pass
+
+
+def _is_step(statement: ast.stmt) -> bool:
+    """Whether a statement is nothing but a call that changes something that a crash may show."""
     match statement:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="flush"))):
-            return True
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Attribute(attr=owner)))) if owner in _BOOKS:
+            return False
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))):
+            return name in _EFFECTS - _OPTIONAL
         case _:
             return False
 
 
 def _has_effect(statement: ast.stmt) -> bool:
-    return any(
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _EFFECTS
-        for node in ast.walk(statement)
-    )
+    return not _EFFECTS.isdisjoint(_calls(statement))
 
 
 def _names(statement: ast.stmt, context: type[ast.expr_context]) -> set[str]:
@@ -124,14 +152,15 @@ def _names(statement: ast.stmt, context: type[ast.expr_context]) -> set[str]:
     return found
 
 
-def _swaps(module: str, function: str, lines: list[str], body: list[ast.stmt]) -> Iterator[Mutant]:
+def _neighbours(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, ast.stmt]]:
+    """Steps that can change places, however wrong that may be."""
     for first, second in pairwise(body):
         if not (_has_effect(first) and _has_effect(second)):
             continue
         if _names(first, ast.Store) & _names(second, ast.Load) or isinstance(second, ast.Return):
             continue
-        name = f"{module}:{first.lineno} {function}: exchanged with line {second.lineno}"
-        yield Mutant(name, module, _exchanged(lines, first, second))
+        if not any(isinstance(node, ast.Return) for node in ast.walk(first)):
+            yield first, second
 
 
 def _span(statement: ast.stmt) -> slice:

@@ -130,11 +130,15 @@ def long_table() -> CrashBase:
 
 
 def odd_length() -> CrashBase:
-    """A file whose length is no multiple of anything, with bytes after its last structure."""
+    """A file whose length is no multiple of anything, with bytes after its last structure.
+
+    Block 2 was trimmed, and its entry still names the space that it had: nobody else may take that.
+    """
     image = ImageBuilder(3 * MIB + TAIL, MIB, name="odd length")
     _fill(image, 0)
+    image.add_block(2, garbage(2 * _EDGE), state=PayloadState.UNMAPPED)
     image.trailing = garbage(4096)[:1000]
-    return make_base(image, (0, 1, 3))
+    return make_base(image, (0, 1, 2, 3))
 
 
 def no_log() -> CrashBase:

@@ -1,19 +1,22 @@
 """Crash states by the thousand: every image of `crash_bases`, short sequences first, then long random ones."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from vhdx.testing.crash_bases import BASES, CrashBase
 from vhdx.testing.crash_oracle import Violation
-from vhdx.testing.crash_run import CrashFinding, CrashRun, CrashTally
+from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import CrashLimits
+from vhdx.testing.crash_tally import CrashFinding, CrashTally
 from vhdx.testing.crash_workloads import (
     SHORT_LOG,
     Workload,
     full_log_workload,
     random_workload,
     record,
+    short_log_workload,
     short_workloads,
     try_record,
 )
@@ -25,13 +28,18 @@ from vhdx.testing.thread_programs import ThreadProgram, judge_threads, thread_re
 
 BRIEF: Final = CrashLimits(per_point=8)
 """Few states at each moment, so that a small run sees many moments."""
-THOROUGH: Final = CrashLimits(per_point=64)
+THOROUGH: Final = CrashLimits(per_point=24)
+EXHAUSTIVE: Final = CrashLimits(per_point=64)
+
+Watcher = Callable[[CrashTally], object]
+"""Is shown the figures now and then, while they grow."""
 
 
 def brief_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
     """For ever: one to three operations and a close, crashed at some moments; now and then a long sequence."""
     rng = random.Random(f"{base.name} {seed}")
     single = [operation for (operation,) in short_sequences(base.shape, base.blocks, 1)]
+    yield short_log_workload(base)
     yield full_log_workload(base, point_count=12)
     while True:
         for length in (1, 2, 3, 2, 3):
@@ -42,19 +50,22 @@ def brief_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
 
 
 def thorough_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
-    """Every sequence of one operation and of two; then for ever: sequences of three, and of fifty."""
+    """Every sequence of one operation, of two, of three on the first three blocks; then random ones for ever.
+
+    Sequences of fifty operations come in between.
+    """
     rng = random.Random(f"{base.name} {seed}")
-    yield full_log_workload(base, point_count=200)
+    yield short_log_workload(base)
+    yield full_log_workload(base, point_count=60)
     yield from short_workloads(base, 1)
-    pairs = list(short_workloads(base, 2))
-    rng.shuffle(pairs)
-    yield from pairs
-    single = [operation for (operation,) in short_sequences(base.shape, base.blocks, 1)]
+    for length, count, blocks in ((2, 8, base.blocks), (3, 3, base.blocks[:3])):
+        workloads = list(short_workloads(base, length, blocks=blocks, point_count=count))
+        rng.shuffle(workloads)
+        for index, workload in enumerate(workloads):
+            yield replace(workload, log_capacity=rng.choice((None, SHORT_LOG)))
+            if index % 32 == 0:
+                yield random_workload(base, rng.getrandbits(32), point_count=60)
     while True:
-        for _ in range(12):
-            operations = tuple(rng.choices(single, k=3))
-            capacity = rng.choice((None, SHORT_LOG))
-            yield Workload(base, operations, closes=rng.random() < 0.3, log_capacity=capacity)
         yield random_workload(base, rng.getrandbits(32), point_count=150)
 
 
@@ -65,37 +76,47 @@ def exhaustive_workloads(base: CrashBase) -> Iterator[Workload]:
             yield from short_workloads(base, length, log_capacity=capacity)
 
 
-def run_base(name: str, states: int, *, seed: int = 0, mode: str = "brief") -> CrashTally:
+def run_base(
+    name: str, states: int, *, seed: int = 0, mode: str = "brief", watch: Watcher = id
+) -> CrashTally:
     """Try so many distinct states of one image; stop at the first violation."""
     base = BASES[name]()
-    modes = {
-        "brief": lambda: brief_workloads(base, seed),
-        "thorough": lambda: thorough_workloads(base, seed),
-        "exhaustive": lambda: exhaustive_workloads(base),
-    }
+    limits, workloads = {
+        "brief": (BRIEF, brief_workloads(base, seed)),
+        "thorough": (THOROUGH, thorough_workloads(base, seed)),
+        "exhaustive": (EXHAUSTIVE, exhaustive_workloads(base)),
+    }[mode]
     tally, medium = CrashTally(), Medium(base.content)
     run = CrashRun(
         base.subject,
         base.shape,
-        limits=BRIEF if mode == "brief" else THOROUGH,
+        limits=limits,
         roles=vhdx_roles,
         tally=tally,
         max_states=states,
-        nested_limit=2 if mode == "brief" else 4,
+        nested_limit=2,
         seed=seed,
     )
-    for workload in modes[mode]():
+    for workload in workloads:
         store, first = record(workload)
         for fault in record_faults(store.start, store.steps):
             tally.findings.append(CrashFinding(Violation("rule", fault), str(workload), "no crash"))
         try_record(run, workload, store, first, medium)
+        tally.workloads[len(workload.operations)] += 1
+        watch(tally)
         if run.is_done:
             break
     return tally
 
 
 def run_program(
-    program: ThreadProgram, schedules: int, *, points: int = 2, seed: int = 0, rules: bool = True
+    program: ThreadProgram,
+    schedules: int,
+    *,
+    points: int = 2,
+    seed: int = 0,
+    rules: bool = True,
+    watch: Watcher = id,
 ) -> CrashTally:
     """Try a program of several threads under so many schedules; stop at the first violation."""
     tally, medium = CrashTally(), Medium(program.base.content)
@@ -112,6 +133,8 @@ def run_program(
             seed=seed,
         )
         judge_threads(run, program, store, medium, point_count=points)
+        tally.schedules += 1
+        watch(tally)
         if tally.findings:
             break
     return tally

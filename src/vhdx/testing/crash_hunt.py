@@ -5,16 +5,20 @@ from dataclasses import dataclass
 
 from vhdx.testing.crash_bases import BASES, CrashBase
 from vhdx.testing.crash_campaign import run_program
-from vhdx.testing.crash_run import CrashRun, CrashTally
+from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import CrashLimits
+from vhdx.testing.crash_tally import CrashTally
 from vhdx.testing.crash_workloads import (
+    SHORT_LOG,
     Workload,
     classic_workloads,
     full_log_workload,
+    log_capacity,
     mixed_workloads,
     record,
     try_record,
 )
+from vhdx.testing.fault_loop import STANDARD_PROGRAM, FaultLoop, standard_faults
 from vhdx.testing.medium import Medium
 from vhdx.testing.record_rules import record_faults
 from vhdx.testing.roles import vhdx_roles
@@ -52,7 +56,7 @@ class HuntBudget:
 
 def hunt(budget: HuntBudget, tally: CrashTally) -> str | None:
     """Return the first thing that is wrong, or None."""
-    for stage in (_single, _full_log, _threads):
+    for stage in (_single, _full_log, _faults, _threads):
         try:
             found = next(stage(budget, tally), None)
         except Exception as error:  # a workload that fails without any crash is wrong, too
@@ -98,6 +102,14 @@ def _single(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
 def _full_log(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     base = BASES["dynamic"]()
     yield from _judged(full_log_workload(base, point_count=24), Medium(base.content), budget, tally)
+
+
+def _faults(_: HuntBudget, __: CrashTally) -> Iterator[str]:
+    for name in ("dynamic", "child-without-bitmap"):
+        loop = FaultLoop(BASES[name](), STANDARD_PROGRAM)
+        with log_capacity(SHORT_LOG):
+            for call, make_error, sectors_done in standard_faults():
+                yield from loop.run(call, make_error, sectors_done=sectors_done).findings
 
 
 def _threads(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:

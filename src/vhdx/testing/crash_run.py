@@ -1,80 +1,26 @@
 """Tries every crash that a record allows, and counts what it tried."""
 
 import random
-from collections import Counter
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
 
 from vhdx.testing.crash_oracle import Examined, Oracle, Violation
 from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState
+from vhdx.testing.crash_tally import CrashFinding, CrashTally, Moment, Side
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import DiskShape
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import Step
-from vhdx.testing.subjects import CrashSubject, fixed_entropy
+from vhdx.testing.subjects import CrashSubject, ReplayEffect, fixed_entropy
 
-Roles = Callable[[Content, Sequence[Step]], list[str]]
-"""Names what a writer was doing after each number of steps of a record, from the file it began with."""
-
-INTERRUPTED = "a replay, or the write after it, interrupted"
-"""Role of states in which a second crash followed the first."""
+Roles = Callable[[Content, Sequence[Step]], list[Moment]]
+"""Names what a writer had issued last after each number of steps of a record, from the file it began with."""
 
 _NESTED = CrashLimits(all_subsets=4, random_subsets=4, random_tears=1, per_point=2)
 
 
-def _no_roles(_: Content, steps: Sequence[Step]) -> list[str]:
-    return ["any"] * (len(steps) + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class CrashFinding:
-    """A violation, and how to come to it."""
-
-    violation: Violation
-    workload: str
-    state: str
-
-    def __str__(self) -> str:
-        return f"{self.violation.kind}: {self.violation.detail}\n  workload: {self.workload}\n  {self.state}"
-
-
-@dataclass(slots=True)
-class CrashTally:
-    """What was tried. Distinct states have distinct file contents."""
-
-    distinct: int = 0
-    nested: int = 0
-    """Of these, those in which a replay was interrupted."""
-    dirty: int = 0
-    replay_changes: int = 0
-    """Those whose replay changes bytes of the file."""
-    revisited: int = 0
-    """Known contents that were compared with what was allowed at another moment."""
-    by_role: Counter[str] = field(default_factory=Counter)
-    findings: list[CrashFinding] = field(default_factory=list)
-    seen: set[int] = field(default_factory=set)
-
-    def add(self, other: "CrashTally") -> None:
-        """Add the figures of a run on other images: none of its states is one of these."""
-        self.distinct += other.distinct
-        self.nested += other.nested
-        self.dirty += other.dirty
-        self.replay_changes += other.replay_changes
-        self.revisited += other.revisited
-        self.by_role.update(other.by_role)
-        self.findings += other.findings
-
-    def report(self) -> str:
-        """The figures, a line each."""
-        share = 100 * self.replay_changes / max(1, self.distinct)
-        lines = [
-            f"distinct states {self.distinct}, of which {self.nested} interrupt a replay",
-            f"dirty {self.dirty}; replay changes bytes in {self.replay_changes} ({share:.0f} %)",
-            f"looked at again later {self.revisited}; violations {len(self.findings)}",
-        ]
-        lines += [f"{count:9} {role}" for role, count in sorted(self.by_role.items())]
-        return "\n".join(lines)
+def _no_roles(_: Content, steps: Sequence[Step]) -> list[Moment]:
+    return [Moment("any", None)] * (len(steps) + 1)
 
 
 class CrashRun:
@@ -129,7 +75,7 @@ class CrashRun:
         The points are those of `CrashEnumerator`.
         """
         epoch = 0
-        roles = self._roles(start if isinstance(start, Content) else start.content, steps)
+        moments = self._roles(start if isinstance(start, Content) else start.content, steps)
 
         def observe(label: object) -> bool:
             nonlocal epoch
@@ -149,16 +95,16 @@ class CrashRun:
         )
         judged: set[tuple[int, int]] = set()
         for state in enumerator:
-            if (state.digest, epoch) in judged:
-                continue
-            judged.add((state.digest, epoch))
-            violation = self._judge(state, history, roles[state.point], enumerator.medium)
-            if violation is not None:
-                self.tally.findings.append(CrashFinding(violation, workload, str(state)))
+            if (state.digest, epoch) not in judged:
+                judged.add((state.digest, epoch))
+                violation = self._judge(state, history, enumerator.medium)
+                if violation is not None:
+                    self.tally.findings.append(CrashFinding(violation, workload, str(state)))
+            self._meet(state, moments[state.point])
             if self.is_done:
                 return
 
-    def _judge(self, state: CrashState, history: History, role: str, medium: Medium) -> Violation | None:
+    def _judge(self, state: CrashState, history: History, medium: Medium) -> Violation | None:
         tally = self.tally
         content = state.content()
         is_new = state.digest not in tally.seen
@@ -167,27 +113,34 @@ class CrashRun:
             if not is_new:
                 tally.revisited += 1
                 return examined.violation
-            tally.seen.add(state.digest)
-            tally.distinct += 1
-            tally.by_role[role] += 1
-            if examined.violation is not None:
-                return examined.violation
+            effect = self._count(state, content, examined)
+            if not isinstance(effect, ReplayEffect):
+                return effect
             violation = self.oracle.go_on(examined, state.digest, state.fault)
-        if violation is not None:
-            return violation
-        effect = self.subject.replay_effect(content)
-        tally.dirty += effect.is_dirty
-        tally.replay_changes += effect.changes_bytes
-        if effect.is_dirty and state.fault is None and self.nested_limit:
-            return self._interrupt(state, examined, medium)
-        return None
+        if violation is None and effect.is_dirty and state.fault is None and self.nested_limit:
+            return self._interrupt(state, content, examined, medium)
+        return violation
 
-    def _interrupt(self, state: CrashState, examined: Examined, medium: Medium) -> Violation | None:
+    def _count(self, state: CrashState, content: Content, examined: Examined) -> ReplayEffect | Violation:
+        """Count a new state, and what its replay does, unless something is wrong with it."""
+        effect = examined.violation or self.oracle.replay(content, examined)
+        if isinstance(effect, ReplayEffect):
+            changes = effect.replayed is not content
+            self.tally.count(state.digest, is_dirty=effect.is_dirty, changes_bytes=changes)
+        return effect
+
+    def _meet(self, state: CrashState, moment: Moment) -> None:
+        self.tally.meet(Side(moment.arrow, state.keeps(moment.change)), state.digest)
+
+    def _interrupt(
+        self, state: CrashState, content: Content, examined: Examined, medium: Medium
+    ) -> Violation | None:
         """Crash the replay itself, and what was written after it."""
         assert examined.windows is not None
         assert examined.store is not None
         history = History(examined.windows)
         steps = examined.store.steps
+        moments = self._roles(content, steps)
         points = self._random.sample(range(1, len(steps) + 1), min(len(steps), self.nested_limit))
         enumerator = CrashEnumerator(
             medium.branch(state.delta),
@@ -199,13 +152,15 @@ class CrashRun:
         )
         for nested in enumerator:
             is_new = nested.digest not in self.tally.seen
-            if is_new:
-                self.tally.seen.add(nested.digest)
-                self.tally.distinct += 1
-                self.tally.nested += 1
-                self.tally.by_role[INTERRUPTED] += 1
+            twice = nested.content()
             with fixed_entropy(f"after {nested.digest}"):
-                judged = self.oracle.examine(nested.content(), history, label="again: ", check=is_new)
-            if judged.violation is not None:
-                return Violation(judged.violation.kind, f"{judged.violation.detail}; second {nested}")
+                judged = self.oracle.examine(twice, history, label="again: ", check=is_new)
+                violation = judged.violation
+                if is_new:
+                    effect = self._count(nested, twice, judged)
+                    self.tally.nested += isinstance(effect, ReplayEffect)
+                    violation = effect if isinstance(effect, Violation) else None
+            self._meet(nested, moments[nested.point])
+            if violation is not None:
+                return Violation(violation.kind, f"{violation.detail}; second {nested}")
         return None

@@ -51,6 +51,17 @@ class CrashState(NamedTuple):
     choices: tuple[Choice, ...]
     fault: MediaFault | None
     delta: Delta
+    pending: tuple[Change, ...]
+    """Of what was not durable at that moment, `choices` are what was kept."""
+
+    def keeps(self, change: Change | None) -> bool:
+        """Whether all of a change that had been issued is there, as far as the crash decides."""
+        if change not in self.pending:
+            return True
+        return any(
+            choice.change is change and choice.sectors is None and choice.keeps_size
+            for choice in self.choices
+        )
 
     def content(self) -> Content:
         """Put the file together."""
@@ -194,17 +205,20 @@ class CrashEnumerator:
         if limit is not None and len(chosen) > limit:
             plain = chosen[: (limit + 1) // 2]
             chosen = plain + self._random.sample(chosen[len(plain) :], limit - len(plain))
+        pending = tuple(self.pending)
         for choices in chosen:
-            yield self._state(choices)
+            yield self._state(pending, choices)
         for fault in self._faults:
-            yield self._state(tuple(map(Choice, self.pending)), fault)
-            yield self._state((), fault)
+            yield self._state(pending, tuple(map(Choice, pending)), fault)
+            yield self._state(pending, (), fault)
 
-    def _state(self, choices: tuple[Choice, ...], fault: MediaFault | None = None) -> CrashState:
+    def _state(
+        self, pending: tuple[Change, ...], choices: tuple[Choice, ...], fault: MediaFault | None = None
+    ) -> CrashState:
         delta = self.medium.compose(choices, self._written)
         if fault is not None:
             delta.sectors.update(sectors_of(fault.garbage, fault.file_offset))
-        return CrashState(self.point, self.medium.digest_with(delta), choices, fault, delta)
+        return CrashState(self.point, self.medium.digest_with(delta), choices, fault, delta, pending)
 
 
 def _subsets(count: int, limits: CrashLimits, rng: random.Random) -> Iterator[int]:

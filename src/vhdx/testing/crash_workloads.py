@@ -85,10 +85,23 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
         )
 
 
-def short_workloads(base: CrashBase, length: int, *, log_capacity: int | None = None) -> Iterator[Workload]:
-    """All sequences of a length; one operation is crashed from the beginning, later ones at the last."""
-    for operations in short_sequences(base.shape, base.blocks, length):
-        yield Workload(base, operations, last_only=length > 1, log_capacity=log_capacity)
+def short_workloads(
+    base: CrashBase,
+    length: int,
+    *,
+    blocks: Sequence[int] | None = None,
+    log_capacity: int | None = None,
+    point_count: int | None = None,
+) -> Iterator[Workload]:
+    """All sequences of a length; one operation is crashed from the beginning, later ones at the last.
+
+    `blocks`: those that are written to; None: all of note.
+    """
+    chosen = base.blocks if blocks is None else blocks
+    for operations in short_sequences(base.shape, chosen, length):
+        yield Workload(
+            base, operations, last_only=length > 1, log_capacity=log_capacity, point_count=point_count
+        )
 
 
 def random_workload(
@@ -107,6 +120,16 @@ def full_log_workload(base: CrashBase, *, point_count: int | None = None) -> Wor
     write = Operation(Verb.WRITE, start + 4096, 512)
     operations = (write, flush, Operation(Verb.TRIM, start, length), flush) * 66
     return Workload(base, operations, closes=True, point_count=point_count)
+
+
+def short_log_workload(base: CrashBase) -> Workload:
+    """A log that is full after every second commit: block 1 comes, goes and comes."""
+    start, length = base.shape.block_size, min(base.shape.block_size, base.shape.size - base.shape.block_size)
+    flush = Operation(Verb.FLUSH)
+    trim, zero = (Operation(verb, start, length) for verb in (Verb.TRIM, Verb.ZERO))
+    writes = [Operation(Verb.WRITE, start + at, 512) for at in (4096, 512)]
+    operations = (writes[0], flush, trim, flush, writes[1], flush, zero, writes[0], flush)
+    return Workload(base, operations, closes=True, log_capacity=SHORT_LOG)
 
 
 def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Iterator[Workload]:

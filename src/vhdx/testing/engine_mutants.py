@@ -59,8 +59,8 @@ NAMED: Final = (
         "frozen after the flush",
         "commit.py",
         "        frozen = self._pages.freeze()\n        used_end = self._allocator.used_end\n"
-        "        length = self._store.size()\n        self._store.flush()\n",
-        "        used_end = self._allocator.used_end\n        length = self._store.size()\n"
+        "        length = self._allocator.file_size\n        self._store.flush()\n",
+        "        used_end = self._allocator.used_end\n        length = self._allocator.file_size\n"
         "        self._store.flush()\n        frozen = self._pages.freeze()\n",
     ),
     Replacement(
@@ -72,10 +72,16 @@ NAMED: Final = (
         "        frozen = self._pages.freeze()\n",
     ),
     Replacement(
+        "the length is the store's, growth that has not returned included",
+        "commit.py",
+        "length = self._allocator.file_size",
+        "length = self._store.size()",
+    ),
+    Replacement(
         "the length is read after the flush",
         "commit.py",
-        "        length = self._store.size()\n        self._store.flush()\n",
-        "        self._store.flush()\n        length = self._store.size()\n",
+        "        length = self._allocator.file_size\n        self._store.flush()\n",
+        "        self._store.flush()\n        length = self._allocator.file_size\n",
     ),
     # Flushes that return too early
     Replacement(
@@ -90,12 +96,105 @@ NAMED: Final = (
         "if self._served >= mine:",
         "if self._served + 1 >= mine > 1:",
     ),
-    # Entries before payload, threads that do not wait
+    # Entries before payload, parts of a change on their own, threads that do not wait
+    Replacement(
+        "bits are cached before the payload is written",
+        "writer.py",
+        "            put(space.file_offset + within)\n            sectors",
+        "            sectors",
+        more=(
+            (
+                "            self._mark_sectors(block, plan, space.file_offset, sectors)\n",
+                "            self._mark_sectors(block, plan, space.file_offset, sectors)\n"
+                "            put(space.file_offset + within)\n",
+            ),
+        ),
+    ),
+    Replacement(
+        "a block is zeroed after its entry is cached",
+        "writer.py",
+        "            if plan.must_zero and not space.known_zero and not covers:\n"
+        "                self._clear(space.file_offset, space.length, may_punch=True)\n"
+        "            self._store.pwrite(data, space.file_offset + within)\n"
+        "            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])\n",
+        "            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])\n"
+        "            if plan.must_zero and not space.known_zero and not covers:\n"
+        "                self._clear(space.file_offset, space.length, may_punch=True)\n"
+        "            self._store.pwrite(data, space.file_offset + within)\n",
+    ),
+    Replacement(
+        "a write into a block that another one is making returns before the entry is cached",
+        "writer.py",
+        "            if self._write_in_place(block, within, data):\n                return\n"
+        "            with self.in_flight.block(block):\n                # Another",
+        "            if self._write_in_place(block, within, data):\n                return\n"
+        "            if block in self._early:\n"
+        "                self._store.pwrite(data, self._early[block] + within)\n                return\n"
+        "            with self.in_flight.block(block):\n                # Another",
+        more=(
+            (
+                "        self.read_through = read_through\n",
+                "        self.read_through, self._early = read_through, {}\n",
+            ),
+            (
+                "            covers = len(data) == space.length\n",
+                "            covers = len(data) == space.length\n"
+                "            self._early[block] = space.file_offset\n",
+            ),
+            (
+                "                    self._write_full(block, facts, plan, within, data)\n",
+                "                    self._write_full(block, facts, plan, within, data)\n"
+                "                    self._early.pop(block, None)\n",
+            ),
+        ),
+    ),
+    Replacement(
+        "bitmap and BAT entry are changed one after the other",
+        "writer.py",
+        "            self._apply(changes)\n",
+        "            for change in changes:\n                self._apply([change])\n",
+    ),
+    Replacement(
+        "bitmap and BAT entry are changed one after the other, the entry last",
+        "writer.py",
+        "            self._apply(changes)\n",
+        "            for change in reversed(changes):\n                self._apply([change])\n",
+    ),
+    Replacement(
+        "old bits are not cleared",
+        "writer.py",
+        "bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))",
+        "bytearray(self._pages.read(per_block, bits_offset))",
+    ),
     Replacement(
         "nobody waits for another thread's block",
         "in_flight.py",
         "while number in self._held:",
         "while False:",
+    ),
+    Replacement(
+        "nobody waits for another thread's bitmap",
+        "writer.py",
+        "with self.in_flight.block(-1 - chunk), self._bitmap_of(chunk)",
+        "with self._bitmap_of(chunk)",
+    ),
+    Replacement(
+        "nobody looks again at a block that another thread had",
+        "writer.py",
+        "while this one waited for it.\n                if self._write_in_place(block, within, data):",
+        "while this one waited for it.\n                if False:",
+    ),
+    Replacement(
+        "a page that was changed again is forgotten when its older content stands in place",
+        "page_cache.py",
+        "                if number not in self._dirty:\n                    self._keep(number, page)\n",
+        "                self._dirty.pop(number, None)\n                self._keep(number, page)\n",
+    ),
+    Replacement(
+        "frozen pages are not read",
+        "page_cache.py",
+        "self._dirty.get(number) or self.frozen.get(number) or",
+        "self._dirty.get(number) or",
     ),
     # Space
     Replacement(
@@ -125,6 +224,48 @@ NAMED: Final = (
         "ready = self._settled\n        self._settled = [] if oldest >= 0 else []\n",
     ),
     Replacement(
+        "freed space waits for all readers but one",
+        "allocator.py",
+        "ready = [freed for freed in self._settled if freed.ticket <= oldest]\n"
+        "        self._settled = [freed for freed in self._settled if freed.ticket > oldest]\n",
+        "ready = [freed for freed in self._settled if freed.ticket <= oldest + 1]\n"
+        "        self._settled = [freed for freed in self._settled if freed.ticket > oldest + 1]\n",
+    ),
+    Replacement(
+        "a reader takes no ticket",
+        "../writable.py",
+        "        try:\n            super()._fill(view, offset)\n        finally:\n"
+        "            writer.in_flight.end(ticket)\n",
+        "        writer.in_flight.end(ticket)\n        super()._fill(view, offset)\n",
+    ),
+    Replacement(
+        "an overwrite takes no ticket",
+        "writer.py",
+        "        ticket = self.in_flight.begin()\n        try:\n"
+        "            if self._write_in_place(block, within, data):\n                return\n",
+        "        if self._write_in_place(block, within, data):\n            return\n"
+        "        ticket = self.in_flight.begin()\n        try:\n",
+    ),
+    Replacement(
+        "space is given away while it is punched",
+        "allocator.py",
+        "            ready = self._take_ready()\n        # Not",
+        "            ready = self._take_ready()\n            self._add_free(ready)\n        # Not",
+    ),
+    Replacement(
+        "a bitmap block is freed with a partially present block",
+        "writer.py",
+        "        self._apply([self._entry_change(block, state, 0)])\n",
+        "        changes, chunk = [self._entry_change(block, state, 0)], block // self._geometry.chunk_ratio\n"
+        "        if facts.state is PayloadState.PARTIALLY_PRESENT:\n"
+        "            at = self._bat.region.file_offset + self._geometry.entry_of_bitmap(chunk) * BAT_ENTRY_SIZE\n"
+        "            bitmap = entry_file_offset(self._bat.bitmap_entry(chunk))\n"
+        "            changes.append(entry_change(at, 0))\n"
+        "        self._apply(changes)\n"
+        "        if len(changes) > 1:\n"
+        "            self._allocator.free(bitmap, BITMAP_BLOCK_SIZE)\n",
+    ),
+    Replacement(
         "space inside the file counts as zero",
         "allocator.py",
         "return Space(start, length, known_zero=False)",
@@ -139,14 +280,63 @@ NAMED: Final = (
     Replacement(
         "the file is not extended",
         "allocator.py",
-        "                self._store.truncate(new_size)\n",
-        "",
+        "            self._store.truncate(new_size)\n        except OSError:\n",
+        "            pass\n        except OSError:\n",
     ),
     Replacement(
         "new space overlaps the last block",
         "allocator.py",
         "            self.used_end = end\n            return Space(",
         "            self.used_end = end - MIB\n            return Space(",
+    ),
+    # The session
+    Replacement("FileWriteGuid stays", "session.py", "file_write_guid=uuid4(), ", ""),
+    Replacement("DataWriteGuid stays", "session.py", ", data_write_guid=uuid4()", ""),
+    Replacement(
+        "a session counts as begun before it is",
+        "session.py",
+        "self._headers.update(file_write_guid=uuid4()",
+        "self.has_begun = True; self._headers.update(file_write_guid=uuid4()",
+    ),
+    Replacement(
+        "what the replay shows is not read while its changes go to their places",
+        "session.py",
+        "        size = store.size()\n        for start, end in replay.zero_ranges:",
+        "        size = store.size()\n        self._leave_overlay()\n        for start, end in replay.zero_ranges:",
+    ),
+    Replacement(
+        "the file is shortened before the log is emptied",
+        "session.py",
+        "        self._committer.finish()\n",
+        "        self._committer.flush()\n        size = self._allocator.final_size(may_shrink=may_shrink)\n"
+        "        if size < self._store.size():\n            self._store.truncate(size)\n"
+        "        self._committer.finish()\n",
+    ),
+    Replacement(
+        "the file is shortened by too much",
+        "session.py",
+        "            self._store.truncate(size)\n",
+        "            self._store.truncate(size - MIB)\n",
+    ),
+    # After a failure
+    Replacement(
+        "a failure does not poison",
+        "commit.py",
+        "if error is not None and self._committer.poison is None:",
+        "if False:",
+    ),
+    Replacement(
+        "a flush that failed is tried once more",
+        "commit.py",
+        "        length = self._allocator.file_size\n        self._store.flush()\n",
+        "        length = self._allocator.file_size\n        try:\n            self._store.flush()\n"
+        "        except OSError:\n            self._store.flush()\n",
+    ),
+    Replacement(
+        "a failed write gives back space that an entry names",
+        "writer.py",
+        "if entry_file_offset(entry) != space.file_offset and self._committer.poison is None:",
+        "if self._committer.poison is None:",
     ),
     # Headers
     Replacement(
@@ -211,12 +401,6 @@ NAMED: Final = (
         "(last_file_offset - 1) // STRUCTURE_ALIGNMENT * STRUCTURE_ALIGNMENT",
     ),
 )
-"""To be filled in as the engine grows: `replaced` refuses one whose text is gone."""
 
-HARMLESS: Final[dict[str, str]] = {
-    "no flush in make_room": "nothing calls it",
-    "_begin_once: exchanged with line 86": "a file without a log has nothing to replay",
-    "_replay_onto_disk: exchanged with line 101": "growth and replayed sectors become durable together",
-    "_replay_onto_disk: exchanged with line 105": "in memory only; nobody else reads during a replay",
-}
-"""Mutants that change nothing a crash could show, by a part of their names, and why."""
+HARMLESS: Final[dict[str, str]] = {}
+"""Mutants that change nothing a crash could show, by name, and why."""

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
+from vhdx._units import MIB
 from vhdx.testing.crash_bases import CrashBase
 from vhdx.testing.crash_oracle import Oracle
 from vhdx.testing.crash_run import CrashRun
@@ -19,6 +21,21 @@ from vhdx.testing.medium import Medium
 from vhdx.testing.operations import Driver, Operation, Verb
 from vhdx.testing.recording_store import Call, Fault, RecordingStore
 from vhdx.testing.subjects import fixed_entropy
+
+STANDARD_PROGRAM: Final = (
+    Operation(Verb.WRITE, MIB, 4096),
+    Operation(Verb.FLUSH),
+    Operation(Verb.WRITE, 512, 1024),
+    Operation(Verb.TRIM, 0, MIB),
+    Operation(Verb.FLUSH),
+    Operation(Verb.READ, MIB - 4096, 8192),
+    Operation(Verb.FUA, MIB + 8192, 512),
+    Operation(Verb.REOPEN),
+    Operation(Verb.WRITE, MIB - 512, 1024),
+    Operation(Verb.ZERO, MIB, MIB),
+    Operation(Verb.FLUSH),
+)
+"""Comes by every kind of call, on any image of blocks of 1 MiB."""
 
 
 class Aftermath(Enum):

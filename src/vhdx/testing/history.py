@@ -106,7 +106,7 @@ class History:
         self._clock = 0
         self._begun: dict[int, int] = {}
         self._ended: dict[int, int] = {}
-        self._images: dict[tuple[int, int], bytes] = {}
+        self._images: dict[tuple[int, int, int], bytes] = {}
         self._windows: set[int] | None = None
 
     def touched_windows(self, length: int) -> Iterable[int]:
@@ -207,9 +207,9 @@ class History:
         values = self._values.get(sector)
         return values[-1].data if values else self._first(sector)
 
-    def _image(self, offset: int, length: int) -> bytes:
-        """What a range holds if every action that has begun is kept."""
-        key = (offset, length)
+    def _image(self, offset: int, length: int, which: int) -> bytes:
+        """What a range holds if every action that has begun is kept (`which` -1), or none of them (0)."""
+        key = (offset, length, which)
         image = self._images.get(key)
         if image is None:
             image = self._initial.read(length, offset)
@@ -219,7 +219,7 @@ class History:
                 patched = bytearray(image)
                 for sector in touched:
                     at = sector * SECTOR_SIZE - offset
-                    patched[at : at + SECTOR_SIZE] = self._values[sector][-1].data
+                    patched[at : at + SECTOR_SIZE] = self._values[sector][which].data
                 image = bytes(patched)
             self._images[key] = image
         return image
@@ -233,8 +233,8 @@ class History:
     def wrong_sectors(self, data: bytes, offset: int, limit: int = 4) -> list[WrongSector]:
         """Compare what was read from a range (whole sectors) with what is allowed; at most `limit` named."""
         wrong: list[WrongSector] = []
-        image = self._image(offset, len(data))
-        if data == image:
+        image = self._image(offset, len(data), -1)
+        if data == image or data == self._image(offset, len(data), 0):
             return wrong
         for at in _differences(data, image):
             sector, found = (offset + at) // SECTOR_SIZE, data[at : at + SECTOR_SIZE]

@@ -1,15 +1,16 @@
 """Rules that a record of a VHDX writer must keep whatever crashes: judged once for a record, not for each state.
 
-- before any other change both headers are durable with new write GUIDs
+- before any other change both headers are durable with new write GUIDs; the file may become longer before
 - never are both headers being written at once
 - the first 64 KiB never change, and the log's place changes by log entries alone
 - an entry says of the file's length no more than is durable, and that of all structures no less than they need
-- metadata changes in place only to what a durable entry of the live log says, or a replay
+- metadata, and whatever else an entry writes to, changes in place only to what a durable entry says, or a replay
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from vhdx._units import div_ceil
 from vhdx.engine.bat_scan import BlockScan
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE
 from vhdx.format.header import HEADER_SIZE, Header
@@ -65,7 +66,8 @@ class RecordRules:
 
     def _issued(self, change: Change) -> Iterator[str]:
         if change.kind is ChangeKind.TRUNCATE:
-            yield from self._begun(change)
+            if change.length < change.size_before:
+                yield from self._begun(change)
         elif change.file_offset in HEADER_FILE_OFFSETS and change.length == HEADER_SIZE:
             if any(
                 other.file_offset in HEADER_FILE_OFFSETS and other.length for other in self._pending.values()
@@ -121,14 +123,15 @@ class RecordRules:
                 self._sure.setdefault(number, set()).add(page)
 
     def _in_place(self, change: Change) -> Iterator[str]:
-        number = change.file_offset // LOG_SECTOR_SIZE
-        metadata = any(change.file_offset in span for span in self._metadata)
-        if number in self._replayed or not (metadata or number in self._logged):
+        start, end = change.file_offset, change.file_offset + change.length
+        pages = range(start // LOG_SECTOR_SIZE, div_ceil(end, LOG_SECTOR_SIZE))
+        is_logged = any(number in pages for number in self._logged)
+        if not is_logged and not any(span.start < end and start < span.stop for span in self._metadata):
             return
-        if any(start <= change.file_offset < end for start, end in self._zeroed):
+        if pages[0] in self._replayed or any(low <= start < high for low, high in self._zeroed):
             return
-        if change.length != LOG_SECTOR_SIZE or change.data not in self._sure.get(number, ()):
-            yield f"{change}: metadata changed in place to what no durable log entry says"
+        if change.length != LOG_SECTOR_SIZE or change.data not in self._sure.get(pages[0], ()):
+            yield f"{change}: what an entry writes to changed in place to what no durable log entry says"
 
 
 def _structures_end(content: Content) -> int:

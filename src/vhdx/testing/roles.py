@@ -1,4 +1,4 @@
-"""What a VHDX writer was doing at each moment of a record: the arrows of the commit order."""
+"""What a VHDX writer had issued last at each moment of a record: the arrows of the commit order (docs/design.md)."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,23 +12,43 @@ from vhdx.format.log import (
     decode_descriptors,
 )
 from vhdx.image import Image
+from vhdx.testing.crash_tally import Moment
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import Change, ChangeKind, RecordingStore, Step, StepKind
 
-BEFORE: Final = "0 nothing"
-GUIDS: Final = "w/d new GUIDs in a header"
-EMPTY_ENTRY: Final = "l empty log entry"
-LOG_ON: Final = "l LogGuid in a header"
-PAYLOAD: Final = "1 payload"
-GROWTH: Final = "1 growth"
-ENTRY: Final = "3 log entry"
-IN_PLACE: Final = "5 pages in place"
-LOG_OFF: Final = "e LogGuid zero in a header"
-SHRINK: Final = "e truncation"
-OTHER_HEADER: Final = "x other header change"
+NOTHING: Final = "-    nothing yet"
+GUIDS: Final = "w,d  new GUIDs in a header"
+REPLAY: Final = "r    replayed changes in place"
+REPLAYED: Final = "r    LogGuid zero in a header"
+LOG_SPACE: Final = "n    space for a log"
+LOG_PLACE: Final = "n    the log's place in a header"
+EMPTY_ENTRY: Final = "l    empty log entry"
+LOG_ON: Final = "l    LogGuid in a header"
+PAYLOAD: Final = "1-2  payload"
+GROWTH: Final = "1-2  longer file"
+ENTRY: Final = "3-4  log entry"
+IN_PLACE: Final = "5    pages in place"
+RESTART: Final = "full LogGuid zero in a header"
+END: Final = "e    LogGuid zero in a header"
+SHRINK: Final = "e    shorter file"
 
-ARROWS: Final = (GUIDS, EMPTY_ENTRY, LOG_ON, PAYLOAD, GROWTH, ENTRY, IN_PLACE, LOG_OFF, SHRINK)
-"""What a run over all workloads must have met, each pending and durable."""
+ARROWS: Final = (
+    GUIDS,
+    REPLAY,
+    REPLAYED,
+    LOG_SPACE,
+    LOG_PLACE,
+    EMPTY_ENTRY,
+    LOG_ON,
+    PAYLOAD,
+    GROWTH,
+    ENTRY,
+    IN_PLACE,
+    RESTART,
+    END,
+    SHRINK,
+)
+"""What an enumeration must meet, each on both sides."""
 
 
 class VhdxRoles:
@@ -37,41 +57,63 @@ class VhdxRoles:
     def __init__(self, start: Content) -> None:
         with Image.open(RecordingStore(start)) as image:
             self._header = image.header
-            self._log = range(image.header.log_offset, image.header.log_offset + image.header.log_length)
             replay = image.opened.replay
-            self._targets: set[int] = set(replay.store.patched_sectors()) if replay else set()
+        self._replaying = replay is not None
+        self._last_header = GUIDS
+        self._targets: set[int] = set()
+        """Pages that entries of this record name."""
 
-    def names(self, steps: Sequence[Step]) -> list[str]:
-        """The role of the moment after each number of steps; the first is that before all."""
-        role, suffix = BEFORE, ""
-        found = [BEFORE]
+    def moments(self, steps: Sequence[Step]) -> list[Moment]:
+        """The moment after each number of steps; the first is that before all."""
+        moment = Moment(NOTHING, None)
+        found = [moment]
+        ended = 0
         for step in steps:
             if step.kind is StepKind.ISSUED and step.change is not None:
-                role, suffix = self._role(step.change), ", pending"
-            elif step.kind is StepKind.FLUSHED and role is not BEFORE:
-                suffix = ", durable"
-            found.append(role + suffix)
+                moment = Moment(self._role(step.change), step.change)
+                if moment.arrow is GUIDS:
+                    ended = len(found)
+                if moment.arrow is EMPTY_ENTRY:
+                    # The log goes on in the same session: what looked like its end was a restart.
+                    found[ended:] = [
+                        one._replace(arrow=RESTART) if one.arrow is END else one for one in found[ended:]
+                    ]
+            found.append(moment)
         return found
 
     def _role(self, change: Change) -> str:
-        if change.kind is ChangeKind.TRUNCATE:
-            return GROWTH if change.size_after > change.size_before else SHRINK
         if change.kind is ChangeKind.WRITE and change.file_offset in HEADER_FILE_OFFSETS:
             return self._header_role(change.data)
-        if change.file_offset in self._log:
+        if self._replaying:
+            return REPLAY
+        if self._header.log_length == 0:
+            return LOG_SPACE
+        if change.kind is ChangeKind.TRUNCATE:
+            return GROWTH if change.size_after > change.size_before else SHRINK
+        if 0 <= change.file_offset - self._header.log_offset < self._header.log_length:
             return self._entry_role(change.data)
-        page = change.file_offset // LOG_SECTOR_SIZE
-        return IN_PLACE if page in self._targets else PAYLOAD
+        return IN_PLACE if change.file_offset // LOG_SECTOR_SIZE in self._targets else PAYLOAD
 
     def _header_role(self, data: bytes) -> str:
-        before, self._header = self._header, Header.decode_unchecked(data)
-        if before.log_guid == self._header.log_guid:
-            same_log = (before.log_offset, before.log_length) == (
-                self._header.log_offset,
-                self._header.log_length,
-            )
-            return GUIDS if same_log else OTHER_HEADER
-        return LOG_OFF if self._header.log_guid == ZERO_GUID else LOG_ON
+        """Of a pair of headers that are changed alike, the second one changes nothing that is not changed yet."""
+        before, after = self._header, Header.decode_unchecked(data)
+        self._header = after
+        if (before.log_offset, before.log_length) != (after.log_offset, after.log_length):
+            self._last_header = LOG_PLACE
+        elif (before.file_write_guid, before.data_write_guid) != (
+            after.file_write_guid,
+            after.data_write_guid,
+        ):
+            self._last_header = GUIDS
+        elif before.log_guid != after.log_guid:
+            self._last_header = self._log_role(after)
+        return self._last_header
+
+    def _log_role(self, after: Header) -> str:
+        if after.log_guid != ZERO_GUID:
+            return LOG_ON
+        role, self._replaying = REPLAYED if self._replaying else END, False
+        return role
 
     def _entry_role(self, data: bytes) -> str:
         header = LogEntryHeader.decode(data)
@@ -82,6 +124,6 @@ class VhdxRoles:
         return ENTRY
 
 
-def vhdx_roles(start: Content, steps: Sequence[Step]) -> list[str]:
+def vhdx_roles(start: Content, steps: Sequence[Step]) -> list[Moment]:
     """Name every moment of a record that began with a file."""
-    return VhdxRoles(start).names(steps)
+    return VhdxRoles(start).moments(steps)

@@ -9,11 +9,12 @@ from unittest import mock
 import vhdx
 from vhdx._buffer import Buffer
 from vhdx.blockdev.extent import Extent
-from vhdx.format.constants import HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
+from vhdx.chain import Disk
+from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
 from vhdx.image import Image
 from vhdx.ops.check import check_image
 from vhdx.rules import RuleCode, Severity
-from vhdx.storage.base import ByteStore, StoreKind, pread_zero_extended
+from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing.crash_states import MediaFault
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import RecordingStore
@@ -68,7 +69,8 @@ class ReplayEffect(NamedTuple):
     """What opening a file for writing will have to do about its log."""
 
     is_dirty: bool
-    changes_bytes: bool
+    replayed: Content
+    """The file with the log's changes in place, the log as it was; the file itself if none changes a byte."""
 
 
 class CrashSubject(Protocol):
@@ -89,8 +91,11 @@ class CrashSubject(Protocol):
         """What is wrong with a file, apart from what a crash or a fault of the medium accounts for."""
         ...
 
-    def replay_effect(self, content: Content) -> ReplayEffect:
-        """Whether the file needs a replay, and whether that changes a byte of it."""
+    def replay_effect(self, content: Content, device: CrashDevice | None = None) -> ReplayEffect:
+        """Whether the file needs a replay, and what that makes of it.
+
+        `device`: the file, open, and nothing done to it since.
+        """
         ...
 
     def media_faults(self) -> Sequence[MediaFault]:
@@ -133,33 +138,23 @@ class VhdxSubject:
     def faults(
         self, content: Content, *, after_crash: bool = False, fault: MediaFault | None = None
     ) -> Sequence[str]:
-        """Findings of a check that are errors or leaks."""
+        """Findings of a check that are errors or leaks; a log in use, too, unless there was a crash."""
         tolerated: Collection[RuleCode] = _HEADER_LOST if after_crash else ()
         if after_crash and fault is not None and fault.file_offset in REGION_TABLE_FILE_OFFSETS:
             tolerated = {*tolerated, *_TABLE_LOST}
         return [
             str(finding)
             for finding in check_image(RecordingStore(content)).findings()
-            if finding.severity in (Severity.ERROR, Severity.LEAK) and finding.code not in tolerated
+            if (finding.severity in (Severity.ERROR, Severity.LEAK) and finding.code not in tolerated)
+            or (finding.code is RuleCode.LOG_DIRTY and not after_crash)
         ]
 
-    def replay_effect(self, content: Content) -> ReplayEffect:
-        """Compare the file with what its log makes of it."""
+    def replay_effect(self, content: Content, device: CrashDevice | None = None) -> ReplayEffect:
+        """Put the log's changes in place, as a replay in memory shows them."""
+        if device is not None:
+            return _replay_effect(cast(Disk, device).images[0], content)
         with Image.open(RecordingStore(content)) as image:
-            replay = image.opened.replay
-            if replay is None:
-                return ReplayEffect(image.is_dirty, False)
-            changes = (
-                replay.file_size > content.size
-                or any(content.numbers(start, end) for start, end in replay.zero_ranges)
-                or any(
-                    pread_zero_extended(replay.store, extent.length, extent.file_offset)
-                    != content.read(extent.length, extent.file_offset)
-                    for extent in replay.store.extents(0, content.size)
-                    if extent.kind is StoreKind.OVERLAY
-                )
-            )
-            return ReplayEffect(True, changes)
+            return _replay_effect(image, content)
 
     def media_faults(self) -> Sequence[MediaFault]:
         """Either header, either region table."""
@@ -176,3 +171,17 @@ class VhdxSubject:
     def is_poisoned(self, error: BaseException) -> bool:
         """Whether it is an ImagePoisonedError."""
         return isinstance(error, vhdx.ImagePoisonedError)
+
+
+def _replay_effect(image: Image, content: Content) -> ReplayEffect:
+    replay = image.opened.replay
+    if replay is None:
+        return ReplayEffect(image.is_dirty, content)
+    replayed = content.copy()
+    replayed.size = max(content.size, replay.file_size)
+    for start, end in replay.zero_ranges:
+        replayed.clear(start, end)
+    for sector in replay.store.patched_sectors():
+        page = pread_zero_extended(replay.store, LOG_SECTOR_SIZE, sector * LOG_SECTOR_SIZE)
+        replayed.write(page, sector * LOG_SECTOR_SIZE)
+    return ReplayEffect(True, content if replayed == content else replayed)

@@ -11,8 +11,9 @@ from vhdx.engine.page_cache import PageCache
 from vhdx.engine.sync import THREADS
 from vhdx.testing.crash_bases import TAIL, CrashBase, child, child_without_bitmap, dynamic, long_table
 from vhdx.testing.crash_oracle import Violation
-from vhdx.testing.crash_run import CrashFinding, CrashRun
+from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import durable_content, some_points
+from vhdx.testing.crash_tally import CrashFinding
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import Driver, Operation, Verb
@@ -130,7 +131,7 @@ def page_capacity(pages: int | None) -> Iterator[None]:
 def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
     """Run a program under a schedule; return the record. Raises: what an operation does; DeadlockError."""
     store = RecordingStore(program.base.content, checkpoint=scheduler.checkpoint)
-    with fixed_entropy("threads"), page_capacity(program.cache_pages):
+    with fixed_entropy(program.name), page_capacity(program.cache_pages):
         driver = Driver(program.base.subject, store, program.base.shape, sync=scheduler)
         for operation in program.before:
             driver.perform(operation)

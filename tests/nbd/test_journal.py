@@ -1,0 +1,48 @@
+"""The server's log and its figures."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from vhdx.nbd.journal import Journal, Latencies
+from vhdx.nbd.transmission import Request
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_percentiles_are_right_to_an_eighth(seed: int) -> None:
+    rng = random.Random(seed)
+    times = [int(rng.lognormvariate(6, 2)) for _ in range(2000)]
+    latencies = Latencies()
+    for time_us in times:
+        latencies.add(4096, time_us)
+    times.sort()
+    for percent in (50, 90, 99, 100):
+        exact = times[max(0, -(-len(times) * percent // 100) - 1)]
+        assert exact <= latencies.percentile(percent) <= exact * 9 / 8
+    assert latencies.count == 2000
+    assert latencies.bytes == 2000 * 4096
+
+
+def test_no_requests_no_figures() -> None:
+    assert Latencies().percentile(99) == 0
+    assert list(Journal(print).statistics()) == []
+
+
+def test_a_request_is_logged_only_when_asked_for() -> None:
+    lines: list[str] = []
+    request = Request(0, 0, 1, 8192, 4096, 0)
+    Journal(lines.append).served("client", [request], 0.0)
+    assert lines == []
+    Journal(lines.append, verbose=True).served("client", [request, request._replace(command=6, flags=2)], 0.0)
+    assert lines == ["client: read 4096 at 8192", "client: write-zeroes 4096 at 8192 flags 0x2"]
+
+
+def test_figures_tell_each_command() -> None:
+    journal = Journal(print, statistics=True)
+    journal.served("client", [Request(0, 0, 1, 0, 512, 0)] * 3, 0.0)
+    journal.served("client", [Request(99, 0, 1, 0, 0, 0)], 0.0)
+    first, second = journal.statistics()
+    assert first.startswith("read: 3 requests, 1536 bytes; microseconds: p50 ")
+    assert second.startswith("command 99: 1 requests, 0 bytes")
