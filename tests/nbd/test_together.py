@@ -21,6 +21,7 @@ from vhdx.nbd.flushing import Flushes
 from vhdx.nbd.handshake import Agreement
 from vhdx.nbd.journal import Journal
 from vhdx.nbd.transmission import Request
+from vhdx.nbd.turns import Turns
 from vhdx.raw import RawDevice
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ def client_of(device: DirectDevice) -> Iterator[Client]:
     ours.settimeout(HANG_SECONDS)
     channel = SocketChannel(theirs, "test")
     agreement = Agreement("", structured=False, extended=False, contexts=())
-    connection = Connection(
-        channel, device, agreement, b"", Budget(), threading.Lock(), Journal(lambda _: None)
-    )
+    connection = Connection(channel, device, agreement, b"", Budget(), Turns(), Journal(lambda _: None))
     thread = threading.Thread(target=connection.run, daemon=True)
     thread.start()
     try:

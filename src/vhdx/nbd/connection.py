@@ -29,7 +29,6 @@ from vhdx.nbd.workers import Workers
 from vhdx.nbd.writing import Writes
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
     from vhdx._buffer import Buffer
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.handshake import Agreement
     from vhdx.nbd.journal import Journal
+    from vhdx.nbd.turns import Turns
 
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
@@ -47,8 +47,6 @@ _FUA: Final = int(CommandFlag.FUA)
 
 _MAX_DRAINED: Final = 128 << 20
 """A refused payload up to this size is passed over; a client that sends a larger one is cut off."""
-_STALL_SECONDS: Final = 10.0
-"""How long a payload may stand still while others wait for the memory that is kept for it."""
 _LINGER_SECONDS: Final = 0.05
 
 
@@ -62,14 +60,14 @@ class Connection:
         agreement: Agreement,
         received: bytes,
         budget: Budget,
-        turn: threading.Lock,
+        turns: Turns,
         journal: Journal,
     ) -> None:
-        """`received`: what the client sent behind the handshake. `budget` and `turn` are the server's."""
+        """`received`: what the client sent behind the handshake. `budget` and `turns` are the server's."""
         self._channel = channel
         self._device = device
         self._agreement = agreement
-        self._budget = budget
+        self._share = budget.share(self._give_way)
         self._journal = journal
         self._reader = RequestReader(extended=agreement.extended, received=received)
         self._replies = replies_for(agreement)
@@ -77,6 +75,7 @@ class Connection:
             device.size,
             writable=device.limits.writable,
             structured=agreement.structured,
+            extended=agreement.extended,
             contexts=bool(agreement.contexts),
         )
         self._error = rules.error
@@ -88,17 +87,17 @@ class Connection:
             self._replies,
             channel,
             self._pins,
-            budget,
-            turn,
+            self._share,
+            turns.reading,
             fail=self._failure,
             give_out=self._give_out,
         )
-        self._writes = Writes(device, self._replies, turn, perform=self._overwrite)
+        self._writes = Writes(device, self._replies, turns.writing, perform=self._overwrite)
         self._flushes = Flushes()
         self._given_out = 0
         self._is_stopping = False
         self._broken: ChannelError | None = None
-        """Why a worker gave the connection up."""
+        """Why a worker, or somebody else, gave the connection up."""
         self._workers = Workers(f"nbd {channel.peer}")
         self._payload = bytearray()
 
@@ -120,6 +119,11 @@ class Connection:
     def stop(self) -> None:
         """Have `run` end once the requests that have been received are answered."""
         self._is_stopping = True
+
+    def _give_way(self) -> None:
+        """End: others wait for memory that is held here for a client which does not come to an end."""
+        self._broken = self._broken or ChannelError("it held up others, who waited for the memory it uses")
+        self._channel.shut_down()
 
     def _goes_on(self) -> bool:
         return not self._is_stopping and self._broken is None
@@ -195,14 +199,15 @@ class Connection:
         ):
             self._writes.add(request, self._receive_payload(length))
             return
-        if not self._budget.try_acquire(length):
+        if not self._share.try_acquire(length):
             self._send()
-            self._budget.acquire(length)
+            self._share.acquire(length)
         try:
             owned = bytearray(length)
-            self._fill(memoryview(owned))
+            with self._share.waiting_for_client():
+                self._fill(memoryview(owned))
         except BaseException:
-            self._budget.release(length)
+            self._share.release(length)
             raise
         self._give_out(request, owned)
 
@@ -228,9 +233,6 @@ class Connection:
         if done < len(view):
             self._send()
         while done < len(view):
-            while not self._channel.wait(_STALL_SECONDS):
-                if self._budget.is_contended:
-                    raise ProtocolError("a payload stands still, and others wait for the memory kept for it")
             count = self._channel.receive_into(view[done:])
             if not count:
                 raise ChannelError("the client left in the middle of a payload")
@@ -254,7 +256,9 @@ class Connection:
             else:
                 if request.command == _FLUSH:
                     requests = self._flushes.take()
-                self._channel.send(self._do_once(requests, payload))
+                answer = self._do_once(requests, payload)
+                with self._share.waiting_for_client():
+                    self._channel.send(answer)
             if self._journal.keeps_requests:
                 self._journal.served(self._channel.peer, requests, started)
         except BaseException as error:
@@ -265,7 +269,7 @@ class Connection:
             self._broken = self._broken or error
         finally:
             if payload is not None:
-                self._budget.release(len(payload))
+                self._share.release(len(payload))
 
     def _do_once(self, requests: Sequence[Request], payload: Buffer | None) -> list[Buffer]:
         """Do what all requests ask for; what goes wrong with it is the answer."""

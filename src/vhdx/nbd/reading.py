@@ -4,8 +4,7 @@ Small reads whose place in a file is known go straight into one buffer of replie
 from its page cache. What is in memory is had at once (RWF_NOWAIT). For all that is not, the kernel is told
 first and waited for afterwards, so that one disk access does not wait for the one before.
 
-Looking for what is in memory is the part that keeps the interpreter busy. Connections take turns at it: threads
-that fight over the interpreter's lock at every system call are slower than threads that wait for each other.
+Looking for what is in memory is the part that keeps the interpreter busy: connections take turns at it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice, Place
-    from vhdx.nbd.budget import Budget
+    from vhdx.nbd.budget import Share
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.pins import LingeringPins
     from vhdx.nbd.transmission import Replies, Request
@@ -64,7 +63,7 @@ class Reads:
         replies: Replies,
         channel: Channel,
         pins: LingeringPins,
-        budget: Budget,
+        share: Share,
         turn: threading.Lock,
         *,
         fail: Callable[[Request, Exception], bytes],
@@ -77,7 +76,7 @@ class Reads:
         self._replies = replies
         self._channel = channel
         self._pins = pins
-        self._budget = budget
+        self._share = share
         self._turn = turn
         self._fail = fail
         self._give_out = give_out
@@ -265,7 +264,7 @@ class Reads:
         step = CHUNK_SIZE if may_split(request, self._replies) else request.length
         for offset in range(request.offset, end, step):
             length = min(step, end - offset)
-            with self._budget.taken(length):
+            with self._share.taken(length):
                 try:
                     if self._send_placed(request, offset, length):
                         continue
@@ -273,7 +272,8 @@ class Reads:
                 except (VhdxError, OSError, EOFError) as error:
                     self._channel.send((self._fail(request, error),))
                     return
-                self._channel.send(parts)
+                with self._share.waiting_for_client():
+                    self._channel.send(parts)
 
     def _send_placed(self, request: Request, offset: int, length: int) -> bool:
         """Send a part of a read straight from its file; False, with nothing sent, if it has no one place."""
@@ -283,7 +283,8 @@ class Reads:
         try:
             place = self._device.place(offset, length)
             if place is not None:
-                self._send_file(request, place, offset, length)
+                with self._share.waiting_for_client():
+                    self._send_file(request, place, offset, length)
         finally:
             self._pins.unpin_once_taken(pin)
         return place is not None

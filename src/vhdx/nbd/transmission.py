@@ -296,9 +296,14 @@ _ALLOWED_FLAGS: Final[dict[int, int]] = {
 class RequestRules:
     """What may be asked of one export."""
 
-    def __init__(self, size: int, *, writable: bool, structured: bool, contexts: bool) -> None:
+    def __init__(
+        self, size: int, *, writable: bool, structured: bool, extended: bool, contexts: bool
+    ) -> None:
         """`size` of the export in bytes; `contexts`: whether metadata contexts were agreed on."""
         self._size = size
+        self._allowed_flags = _ALLOWED_FLAGS
+        if not extended:
+            self._allowed_flags = {**_ALLOWED_FLAGS, _WRITE: _ALLOWED_FLAGS[_WRITE] & ~_PAYLOAD_LEN}
         self._writable = writable
         self._plain = (_READ, _WRITE) if writable else (_READ,)
         self._structured = structured
@@ -314,7 +319,7 @@ class RequestRules:
             and offset + length <= self._size
         ):
             return 0  # nearly all of them
-        allowed = _ALLOWED_FLAGS.get(command)
+        allowed = self._allowed_flags.get(command)
         if allowed is None or flags & ~allowed:
             return NbdError.EINVAL
         if command not in _READING and not self._writable and command != Command.FLUSH:
