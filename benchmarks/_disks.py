@@ -4,6 +4,7 @@ import os
 import random
 from pathlib import Path
 
+KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 

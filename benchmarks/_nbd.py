@@ -1,4 +1,8 @@
-"""Servers of the network block device protocol against each other: the same image, the same client, in turns."""
+"""Servers of the network block device protocol against each other: the same image, the same client, in turns.
+
+A server is started anew for each run, so that none has warmed up more than another. Its processor time is what
+the kernel has counted for the whole process while the client ran.
+"""
 
 import json
 import os
@@ -7,35 +11,49 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from _disks import MIB, write_dense
+from _pair import need
+from vhdx.ops.convert import convert
+from vhdx.raw import RawDevice
+
+_T = TypeVar("_T")
 _START_SECONDS = 20.0
-_TICKS = os.sysconf("SC_CLK_TCK")
+_SMOKE_SCALE = 0.05
+_CPU_CLOCK = 2
+"""CPUCLOCK_SCHED of Linux: what a process's threads have run, those that have ended included."""
 
 
 class Job(NamedTuple):
-    """What fio does."""
+    """What fio does: for some seconds, or as long as `extra` makes it if there are none."""
 
     pattern: str
     block_size: str
     depth: int
-    seconds: float
-    jobs: int = 1
+    connections: int = 1
+    seconds: float | None = None
     extra: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        plural = "" if self.connections == 1 else "s"
+        return f"{self.block_size}, depth {self.depth}, {self.connections} connection{plural}"
 
 
 class Measured(NamedTuple):
     """What one run showed."""
 
-    per_second: float
-    """Requests."""
-    read_p99_us: float
-    cpu_us: float
-    """The server's processor time for one request."""
+    seconds: float
+    """For one request, or for one copy."""
+    cpu_seconds: float
+    """The server's processor time for that."""
+    read_p99_us: float = 0
+    writes_per_flush: float = 0
+    """fio 3.33 asks for more flushes than its --fsync says where several requests are under way."""
 
 
 @dataclass
@@ -67,30 +85,30 @@ class Server:
                 process.communicate(timeout=30)
 
 
-def ours(image: Path, *, read_only: bool = True) -> Server:
-    """`vhdx serve`."""
-    mode = ["--read-only"] if read_only else []
-    command = [sys.executable, "-m", "vhdx", "serve", str(image), "--socket", "SOCKET", "--pid-file", "PID"]
-    return Server("vhdx serve", [*command, "--persistent", *mode])
-
-
-def qemu(qemu_nbd: str, image: Path, *flags: str, read_only: bool = True) -> Server:
-    """`qemu-nbd`."""
-    mode = ["-r"] if read_only else []
-    command = [qemu_nbd, "-f", "vhdx", "-t", "-e", "16", "-k", "SOCKET", "--pid-file", "PID", *mode, *flags]
-    return Server(" ".join(("qemu-nbd", *flags)), [*command, str(image)])
-
-
-def peers(qemu_nbd: str, image: Path, *, read_only: bool = True) -> list[Server]:
-    """qemu-nbd as it comes, and at its best."""
+def servers(image: Path, *, read_only: bool = False) -> list[Server]:
+    """Ours, qemu-nbd as it comes, and qemu-nbd at its best."""
+    qemu_nbd = need("qemu-nbd", "qemu-utils")
+    common = ["--socket=SOCKET", "--pid-file=PID", "--persistent", *(["--read-only"] if read_only else [])]
     return [
-        qemu(qemu_nbd, image, read_only=read_only),
-        qemu(qemu_nbd, image, "--aio=io_uring", read_only=read_only),
+        Server("vhdx serve", [sys.executable, "-m", "vhdx", "serve", *common, str(image)]),
+        *(
+            Server(
+                " ".join(("qemu-nbd", *flags)),
+                [qemu_nbd, "--format=vhdx", "--shared=16", *common, *flags, str(image)],
+            )
+            for flags in ([], ["--aio=io_uring"])
+        ),
     ]
 
 
-def run_fio(fio: str, uri: str, size: int, job: Job) -> tuple[float, float, int]:
-    """Requests a second, p99 of the reads in microseconds, and requests in all."""
+def chosen(shapes: Sequence[_T], scale: float) -> Sequence[_T]:
+    """All; in a smoke run, the first and the last."""
+    return shapes if scale >= _SMOKE_SCALE else (shapes[0], shapes[-1])
+
+
+def run_fio(fio: str, uri: str, size: int, job: Job) -> tuple[int, Measured]:
+    """Requests in all, and what was measured, the processor time still to be filled in."""
+    duration = ["--time_based", f"--runtime={job.seconds * 1000:.0f}ms"] if job.seconds else []
     command = [
         fio,
         "--name=job",
@@ -99,29 +117,44 @@ def run_fio(fio: str, uri: str, size: int, job: Job) -> tuple[float, float, int]
         f"--rw={job.pattern}",
         f"--bs={job.block_size}",
         f"--iodepth={job.depth}",
-        f"--numjobs={job.jobs}",
+        f"--numjobs={job.connections}",
         "--group_reporting",
-        "--time_based",
-        f"--runtime={job.seconds}",
         f"--size={size}",
         "--randrepeat=0",
         "--output-format=json",
+        *duration,
         *job.extra,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=job.seconds + 60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=(job.seconds or 0) + 120
+    )
     if done.returncode:
         raise SystemExit(f"fio failed: {done.stderr or done.stdout}")
     report = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
-    per_second = report["read"]["iops"] + report["write"]["iops"]
-    total = report["read"]["total_ios"] + report["write"]["total_ios"]
-    percentiles = report["read"]["clat_ns"].get("percentile", {})
-    return per_second, percentiles.get("99.000000", 0) / 1000, total
+    read, write, flush = report["read"], report["write"], report["sync"]
+    percentiles = read["clat_ns"].get("percentile", {})
+    measured = Measured(
+        1 / (read["iops"] + write["iops"]),
+        0,
+        percentiles.get("99.000000", 0) / 1000,
+        write["total_ios"] / flush["total_ios"] if flush.get("total_ios") else 0,
+    )
+    return read["total_ios"] + write["total_ios"], measured
 
 
 def cpu_seconds(pid: int) -> float:
     """Processor time of a process, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return time.clock_gettime(~pid << 3 | _CPU_CLOCK)
+
+
+def dense_image(work: Path, size: int) -> Path:
+    """An image of incompressible data, all blocks allocated."""
+    raw, image = work / "disk.raw", work / "disk.vhdx"
+    write_dense(raw, size)
+    with RawDevice.open(raw) as source:
+        convert(source, image, format="vhdx", block_size=2 * MIB)
+    raw.unlink()
+    return image
 
 
 def drop_caches(*files: Path) -> None:
@@ -135,48 +168,70 @@ def drop_caches(*files: Path) -> None:
             os.close(fd)
 
 
-def measure(server: Server, fio: str, work: Path, size: int, job: Job, cold: Sequence[Path] = ()) -> None:
-    """One run of one server."""
-    with server.running(work) as (uri, pid):
-        drop_caches(*cold)
-        before = cpu_seconds(pid)
-        per_second, p99_us, total = run_fio(fio, uri, size, job)
-        cpu_us = (cpu_seconds(pid) - before) / max(1, total) * 1e6
-    server.found.append(Measured(per_second, p99_us, cpu_us))
-
-
 def in_turns(
     title: str,
-    mine: Server,
-    others: Sequence[Server],
-    fio: str,
+    contenders: Sequence[Server],
     work: Path,
-    size: int,
-    job: Job,
     rounds: int,
-    cold: Sequence[Path] = (),
+    client: Callable[[str], tuple[int, Measured]],
+    prepare: Callable[[], None] = lambda: None,
+    tell: Callable[[float], str] = lambda seconds: f"{1 / seconds:9.0f}/s",
 ) -> None:
-    """Run all in turns and print how we do against each."""
-    order = [mine, *others]
+    """Have a client use all servers in turns, and print how the first does against each of the others.
+
+    The client gets a URI and returns how many requests it made. `prepare` comes before each run;
+    `tell` spells the seconds that a request took.
+    """
+    order = list(contenders)
     for server in order:
         server.found.clear()
     for _ in range(rounds):
         for server in order:
-            measure(server, fio, work, size, job, cold)
+            prepare()
+            with server.running(work) as (uri, pid):
+                before = cpu_seconds(pid)
+                count, measured = client(uri)
+                cpu = (cpu_seconds(pid) - before) / max(1, count)
+            server.found.append(measured._replace(cpu_seconds=cpu))
         order.reverse()
-    print(f"\n{title}  ({rounds} rounds of {job.seconds:g} s)")
-    for server in (mine, *others):
-        per_second = statistics.median(found.per_second for found in server.found)
-        p99_us = statistics.median(found.read_p99_us for found in server.found)
-        cpu_us = statistics.median(found.cpu_us for found in server.found)
-        line = f"  {server.name:26} {per_second:9.0f}/s  read p99 {p99_us:8.0f} us  cpu {cpu_us:7.1f} us"
-        if server is not mine:
-            ratios = [a.per_second / b.per_second for a, b in zip(mine.found, server.found, strict=True)]
-            cpu = [a.cpu_us / b.cpu_us for a, b in zip(mine.found, server.found, strict=True) if b.cpu_us]
-            line += (
-                f"   ours is {statistics.median(ratios):.2f}x as fast"
-                f" (from {min(ratios):.2f} to {max(ratios):.2f})"
-            )
-            if cpu:
-                line += f", with {statistics.median(cpu):.2f}x the processor time"
-        print(line, flush=True)
+    print(f"\n{title}  ({rounds} rounds)")
+    mine = contenders[0]
+    for server in contenders:
+        print(_spell(server, tell) + ("" if server is mine else _spell_comparison(mine, server)), flush=True)
+
+
+def fio_in_turns(
+    title: str,
+    contenders: Sequence[Server],
+    work: Path,
+    rounds: int,
+    size: int,
+    job: Job,
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
+    """The same with fio as the client."""
+    fio = need("fio", "fio")
+    in_turns(f"{title}, {job}", contenders, work, rounds, lambda uri: run_fio(fio, uri, size, job), prepare)
+
+
+def _spell(server: Server, tell: Callable[[float], str]) -> str:
+    seconds, cpu_seconds, p99_us, writes = (
+        statistics.median(values) for values in zip(*server.found, strict=True)
+    )
+    text = f"  {server.name:26} {tell(seconds)}  cpu {cpu_seconds * 1e6:9.1f} us"
+    if p99_us:
+        text += f"  read p99 {p99_us:7.0f} us"
+    if writes:
+        text += f"  a flush every {writes:.1f} writes"
+    return text
+
+
+def _spell_comparison(mine: Server, other: Server) -> str:
+    pairs = list(zip(mine.found, other.found, strict=True))
+    speed = [theirs.seconds / ours.seconds for ours, theirs in pairs]
+    cpu = [ours.cpu_seconds / theirs.cpu_seconds for ours, theirs in pairs]
+    text = f"   ours is {statistics.median(speed):.2f}x as fast (from {min(speed):.2f} to {max(speed):.2f})"
+    if all(ours.read_p99_us for ours, _ in pairs):
+        tail = statistics.median(theirs.read_p99_us / ours.read_p99_us for ours, theirs in pairs)
+        text += f", {tail:.2f}x at the p99 of reads"
+    return text + f", with {statistics.median(cpu):.2f}x the processor time"

@@ -16,7 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SKIPPED = 77
+"""Exit code of a benchmark whose peer is absent."""
 VHDX = (sys.executable, "-m", "vhdx")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""A library that is installed has its bytecode at hand."""
 
 
 @dataclass
@@ -32,7 +36,7 @@ class Contender:
         self._clean()
         os.sync()
         start = time.perf_counter()
-        done = subprocess.run(self.command, capture_output=True, text=True, check=False)
+        done = subprocess.run(self.command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
         self.seconds.append(time.perf_counter() - start)
         if done.returncode:
             raise SystemExit(f"{self.name} failed: {done.stdout}{done.stderr}")
@@ -70,10 +74,11 @@ def durable(command: Sequence[str], output: Path) -> list[str]:
 
 
 def need(program: str, package: str) -> str:
-    """Path of a peer; ends the benchmark where it is absent."""
+    """Path of a peer; ends the benchmark, as skipped, where it is absent."""
     found = shutil.which(program)
     if found is None:
-        raise SystemExit(f"{program} is not installed (Debian: {package})")
+        print(f"skipped: {program} is not installed (Debian: {package})", flush=True)
+        raise SystemExit(SKIPPED)
     return found
 
 

@@ -1,6 +1,4 @@
-"""Writing jobs: one file of commands in qemu-io's words that qemu-io and this script both carry out.
-
-    python benchmarks/_writing.py IMAGE < JOB
+"""Writing jobs: one file of commands in qemu-io's words that qemu-io and `_write_job.py` both carry out.
 
 Both processes are measured from start to end, image opened and closed. Flushes that reach the device are counted
 by strace in a run of their own.
@@ -58,7 +56,7 @@ def with_job(command: Sequence[str | Path], job: Path) -> list[str]:
 
 def our_command(image: Path, job: Path) -> list[str]:
     """How this library carries out a job."""
-    return with_job([sys.executable, Path(__file__).resolve(), image], job)
+    return with_job([sys.executable, Path(__file__).resolve().with_name("_write_job.py"), image], job)
 
 
 def qemu_command(image: Path, job: Path) -> list[str]:
@@ -117,25 +115,3 @@ def run(description: str | None, bench: Callable[[Path, int, float], None]) -> N
         return
     with tempfile.TemporaryDirectory() as folder:
         bench(Path(folder), 1, 0.004)
-
-
-def main() -> None:
-    """Carry out the job on standard input."""
-    import vhdx
-
-    buffers: dict[int, bytes] = {}
-    with vhdx.open(sys.argv[1], "r+") as disk:
-        for line in sys.stdin:
-            words = line.split()
-            if words[0] == "flush":
-                disk.flush()
-                continue
-            offset, length = int(words[1]), int(words[2])
-            data = buffers.get(length)
-            if data is None:
-                data = buffers[length] = b"\xcd" * length
-            disk.pwrite(data, offset)
-
-
-if __name__ == "__main__":
-    main()

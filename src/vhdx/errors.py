@@ -17,6 +17,7 @@
         ChainCycleError
         ParentForbiddenError         the parent policy does not allow to look there
       RequestError(ValueError)     an argument is out of range
+      MountError                   FUSE is missing, or does not mount
 
 OSError passes through untouched. Nothing else that an image's content can cause escapes the library.
 All of them can be pickled.
@@ -131,3 +132,7 @@ class ParentForbiddenError(ChainError):
 
 class RequestError(VhdxError, ValueError):
     """An argument of a call is out of range; nothing was done."""
+
+
+class MountError(VhdxError):
+    """A device cannot be mounted: FUSE is missing or refuses; the message says what to do."""

@@ -14,6 +14,7 @@ from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Ability, Limits, Place, R
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.engine.read_plan import Span, SpanKind
 from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError
+from vhdx.storage import host
 from vhdx.storage.base import StoreKind, read_ahead, reader_of
 from vhdx.storage.overlay import OverlayStore
 from vhdx.stream import DeviceStream
@@ -299,6 +300,8 @@ def _store_ranges(store: ByteStore, file_offset: int, length: int) -> Iterator[R
 
 
 def _place_in(store: ByteStore, file_offset: int, length: int) -> Place | None:
+    if not host.HAVE_PREADV:
+        return None
     if isinstance(store, OverlayStore):
         if not store.is_plain(file_offset, length):
             return None

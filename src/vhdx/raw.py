@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vhdx.blockdev.device import MAX_READ_AHEAD, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.errors import ImageClosedError, ImagePoisonedError, ReadOnlyImageError
+from vhdx.storage import host
 from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
 from vhdx.storage.file import FileStore
 
@@ -246,8 +247,13 @@ class RawDevice:
         """Nothing to do."""
 
     def place(self, offset: int, length: int) -> Place | None:
-        """Where a range stands: at the same offset of the file; None if it has no descriptor, or is no range."""
-        if self._is_closed or self._failure or offset < 0 or length <= 0 or offset + length > self._size:
+        """Where a range stands: at the same offset of the file.
+
+        None if it is no range, if there is no descriptor, or if the system reads from none at an offset.
+        """
+        if not host.HAVE_PREADV or self._is_closed or self._failure:
+            return None
+        if offset < 0 or length <= 0 or offset + length > self._size:
             return None
         fd = self._store.fileno()
         return None if fd is None else Place(fd, offset)

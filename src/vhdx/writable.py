@@ -124,7 +124,8 @@ class WritableLayers(LayeredDevice):
             writer.in_flight.end(ticket)
 
     def pin(self) -> int:
-        """Keep what `place` will say true until `unpin`. Raises: ImagePoisonedError."""
+        """Keep what `place` will say true until `unpin`. Raises: ImageClosedError, ImagePoisonedError."""
+        self._check_open()
         writer = self._writer
         if writer is None:
             return 0
@@ -139,7 +140,9 @@ class WritableLayers(LayeredDevice):
     def writes_in_place(self, offset: int, length: int) -> bool:
         """Whether writing a range only overwrites what is there: no tables change, nothing is waited for."""
         writer = self._writer
-        return writer is not None and not self._closed and writer.writes_in_place(offset, length)
+        if writer is None or self._closed or offset < 0 or length < 0 or offset + length > self.size:
+            return False
+        return writer.writes_in_place(offset, length)
 
 
 def writing_limits(limits: Limits, *, keeps_space: bool) -> Limits:

@@ -1,5 +1,6 @@
 """Directories of certificates as QEMU's tls-creds-x509 and libnbd want them, made for a test."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +15,16 @@ def make_ca() -> trustme.CA:
     return trustme.CA()
 
 
-def write_server(directory: Path, ca: trustme.CA, *, clients_of: trustme.CA | None = None) -> Path:
+def write_server(
+    directory: Path,
+    ca: trustme.CA,
+    *,
+    clients_of: trustme.CA | None = None,
+    names: Sequence[str] = (SERVER_NAME, "localhost", "127.0.0.1"),
+) -> Path:
     """Write a server's directory; with `clients_of`, its clients need a certificate of that CA."""
     directory.mkdir()
-    certificate = ca.issue_cert(SERVER_NAME, "localhost", "127.0.0.1")
+    certificate = ca.issue_cert(*names)
     certificate.private_key_pem.write_to_path(directory / "server-key.pem")
     _write_chain(certificate, directory / "server-cert.pem")
     if clients_of is not None:

@@ -229,21 +229,21 @@ SIZE = 1 << 30
     ],
 )
 def test_what_may_be_asked_of_a_writable_export(request_: tuple[int, int, int, int], error: int) -> None:
-    rules = RequestRules(SIZE, writable=True, structured=True, contexts=True)
+    rules = RequestRules(SIZE, writable=True, structured=True, extended=True, contexts=True)
     command, flags, offset, length = request_
     assert rules.error(Request(command, flags, 1, offset, length, 0)) == error
 
 
 @pytest.mark.parametrize("command", [WRITE, TRIM, ZEROES])
 def test_a_read_only_export_takes_no_changes(command: int) -> None:
-    rules = RequestRules(SIZE, writable=False, structured=True, contexts=True)
+    rules = RequestRules(SIZE, writable=False, structured=True, extended=True, contexts=True)
     assert rules.error(Request(command, 0, 1, 0, 512, 0)) == EPERM
     assert rules.error(Request(FLUSH, 0, 1, 0, 0, 0)) == 0
     assert rules.error(Request(READ, 0, 1, 0, 512, 0)) == 0
 
 
 def test_what_was_not_agreed_on_cannot_be_asked_for() -> None:
-    rules = RequestRules(SIZE, writable=True, structured=False, contexts=False)
+    rules = RequestRules(SIZE, writable=True, structured=False, extended=False, contexts=False)
     assert rules.error(Request(STATUS, 0, 1, 0, 512, 0)) == EINVAL
     assert rules.error(Request(READ, DF, 1, 0, 512, 0)) == EINVAL
     assert rules.error(Request(READ, 0, 1, 0, MAX_PAYLOAD + 1, 0)) == EINVAL

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,19 @@ class Operation(NamedTuple):
     def sectors(self) -> range:
         """Virtual offset // 512 of what it changes."""
         return range(self.offset // SECTOR_SIZE, (self.offset + self.length) // SECTOR_SIZE)
+
+
+class Part(NamedTuple):
+    """What one of those who wrote at the same time did before they were killed."""
+
+    operations: Sequence[Operation]
+    """All that it did, or may have done."""
+    last_flush: int
+    """Operations with a smaller number were there when a flush began that has returned."""
+
+
+Attack = Callable[[Path, random.Random, int], Sequence[Part]]
+"""Writes to an image, with stamps of this generation, until it is killed."""
 
 
 def operations(seed: int, count: int) -> list[Operation]:
@@ -85,8 +98,9 @@ class Judge:
         self.path = path
         self.allowed: list[set[bytes]] = [{ZERO_SECTOR} for _ in range(SIZE // SECTOR_SIZE)]
 
-    def note(self, done: Sequence[Operation], last_flush: int, generation: int) -> None:
+    def note(self, part: Part, generation: int) -> None:
         """Take account of what a writer did, or may have done, after which flush."""
+        done, last_flush = part
         for operation in done:
             for sector in operation.sectors:
                 content = (
@@ -130,17 +144,21 @@ class Judge:
         copy.unlink()
 
 
-def kill_rounds(folder: Path, rounds: int, *, seed: int = 1, with_qemu: bool = True) -> int:
-    """Kill a writer again and again; return how often it left a dirty log. Raises: AssertionError."""
+def kill_rounds(
+    folder: Path, rounds: int, *, seed: int = 1, with_qemu: bool = True, attack: Attack | None = None
+) -> int:
+    """Kill a writer again and again; return how often it left a dirty log. Raises: AssertionError.
+
+    The writer is a process with the image open, unless another way to `attack` it is given.
+    """
     path = folder / "killed.vhdx"
     create(path, SIZE, block_size=BLOCK_SIZE)
     judge = Judge(path)
     chance = random.Random(seed)
     dirty = 0
     for generation in range(10, 10 + rounds):
-        run_seed, count = chance.randrange(1 << 32), 4000
-        last_flush = run_and_kill(path, run_seed, count, generation, chance)
-        judge.note(operations(run_seed, count), last_flush, generation)
+        for part in (attack or run_and_kill)(path, chance, generation):
+            judge.note(part, generation)
         with vhdx.open(path) as disk:
             dirty += disk.is_dirty
         if with_qemu:
@@ -149,8 +167,9 @@ def kill_rounds(folder: Path, rounds: int, *, seed: int = 1, with_qemu: bool = T
     return dirty
 
 
-def run_and_kill(path: Path, seed: int, count: int, generation: int, chance: random.Random) -> int:
-    """Run a writer and kill it some time after a random flush; return the last flush that it told."""
+def run_and_kill(path: Path, chance: random.Random, generation: int) -> list[Part]:
+    """Run a writer and kill it some time after a random flush."""
+    seed, count = chance.randrange(1 << 32), 4000
     command = [
         sys.executable,
         "-m",
@@ -172,7 +191,7 @@ def run_and_kill(path: Path, seed: int, count: int, generation: int, chance: ran
                 time.sleep(delay)
                 process.kill()
     assert process.returncode == -9, "the writer failed or came to its end"
-    return last
+    return [Part(operations(seed, count), last)]
 
 
 def main() -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+GUARD_SECONDS = 300
+"""A program that takes longer hangs."""
+
 
 def need(program: str, package: str) -> str:
     """Path of a program; skips the test where it is absent."""
@@ -26,4 +29,6 @@ def run(*command: str | Path) -> str:
 
 def attempt(*command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a program that may fail."""
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, timeout=GUARD_SECONDS
+    )

@@ -1,5 +1,7 @@
 """What a writer refuses, not having touched it, and what it takes in spite of a fault (FORMAT 12)."""
 
+from collections.abc import Callable
+
 import pytest
 
 import vhdx
@@ -165,3 +167,29 @@ def test_file_of_a_store_that_was_refused_can_be_read_still() -> None:
         vhdx.open(store, "r+")
     with vhdx.open(store) as disk:
         assert disk.pread(4096, 3 * MIB) == pattern(2)
+
+
+@pytest.mark.parametrize("entry", [4, 3 << 20 | 4, 1 << 20 | 6, 8 << 30 | 6, 1 << 20 | 7])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda disk: disk.pwrite(b"n" * 512, 5 * MIB),
+        lambda disk: disk.pwrite(b"n" * MIB, 5 * MIB),
+        lambda disk: disk.write_zeroes(512, 5 * MIB),
+        lambda disk: disk.write_zeroes(MIB, 5 * MIB),
+    ],
+    ids=["write part", "write", "zero part", "zero"],
+)
+def test_entry_that_was_spoiled_after_opening_is_refused_when_it_is_met(
+    change: Callable[[vhdx.Disk], None], entry: int
+) -> None:
+    image = ImageBuilder(8 * MIB)
+    image.add_block(0, b"o" * MIB)
+    store = image.build_store()
+    disk = vhdx.open(store, "r+")
+    store.pwrite(entry.to_bytes(8, "little"), image.bat_offset + 5 * 8)
+    before = {number: page for number, page in file_bytes(store).items() if number > MIB}
+    with pytest.raises(vhdx.CorruptImageError, match="block 5"):
+        change(disk)
+    disk.close()
+    assert {number: page for number, page in file_bytes(store).items() if number > MIB} == before

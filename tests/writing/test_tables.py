@@ -1,9 +1,12 @@
 """Entries of the BAT and bits of the sector bitmaps: what changes, and above all what stays as it was."""
 
+from contextlib import AbstractContextManager
+
 import pytest
 
 import vhdx
 from vhdx._units import GIB, MIB
+from vhdx.engine.in_flight import InFlight
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
@@ -157,4 +160,35 @@ def test_unused_offset_of_a_block_without_space_is_cleared_and_not_used() -> Non
     assert block_entry(store, 1) != (6, full)
     assert block_entry(store, 2) == (2, 0)
     assert chain_bytes([store], 0, MIB) == b"f" * MIB
+    assert faults(store) == []
+
+
+@pytest.mark.parametrize("call", ["trim", "write_zeroes"])
+def test_range_of_terabytes_costs_what_its_blocks_cost_that_change(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, odd = 1 << 40, 700
+    image = ImageBuilder(size, 2 * MIB)
+    if call == "write_zeroes":
+        # Most blocks are as they are to become already: for trims not present, for zeroes state 2.
+        for block in range(image.geometry.block_count):
+            image.set_block(block, PayloadState.ZERO)
+    numbers = (0, 1, 5000, 300_000, size // (2 * MIB) - 1)
+    for block in numbers:
+        image.add_block(block, b"o")
+    store = image.build_store()
+    held: list[int] = []
+    original = InFlight.block
+
+    def noted(in_flight: InFlight, number: int) -> AbstractContextManager[None]:
+        held.append(number)
+        return original(in_flight, number)
+
+    monkeypatch.setattr(InFlight, "block", noted)
+    with vhdx.open(store, "r+") as disk:
+        getattr(disk, call)(size - odd, odd)
+        assert held == list(numbers if call == "write_zeroes" else numbers[1:])
+        assert disk.pread(1, 0) == b"o", "the part before the range stays"
+        for block in numbers[1:]:
+            assert disk.pread(1, block * 2 * MIB) == b"\0"
     assert faults(store) == []

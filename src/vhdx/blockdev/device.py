@@ -145,7 +145,7 @@ class WritableDevice(BlockDevice, Protocol):
 
 
 class Place(NamedTuple):
-    """Where a piece of a device's content stands in an open file."""
+    """Where a piece of a device's content stands in an open file: for os.preadv, os.sendfile and the like."""
 
     fd: int
     file_offset: int

@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "compare": "tell whether two disks have the same content",
     "create": "make a new, empty image",
     "serve": "serve disks over the network block device protocol",
+    "mount": "show a disk and its partitions as files in a directory",
+    "unmount": "take such a directory's files away, and wait for the image to be closed",
 }
 """Every verb and what it is for; the module of the same name implements it."""
 

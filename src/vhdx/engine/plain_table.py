@@ -13,7 +13,12 @@ from vhdx._units import MIB, align_down, align_up
 from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.interval_set import IntervalSet
 from vhdx.format.bat import STATE_MASK, PayloadState, entry_file_offset, owned_file_offset
-from vhdx.format.constants import BITMAP_BLOCK_SIZE, HEADER_SECTION_SIZE, MAX_BLOCK_FILE_OFFSET
+from vhdx.format.constants import (
+    BAT_ENTRY_SIZE,
+    BITMAP_BLOCK_SIZE,
+    HEADER_SECTION_SIZE,
+    MAX_BLOCK_FILE_OFFSET,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +45,7 @@ def look_at(bat: BatTable, rules: BlockRules) -> PlainTable | None:
     """Judge a whole table; None if anything in it is not plainly right. Raises: OSError."""
     blocks: list[tuple[int, int]] = []
     for block, entry in _payload_entries(bat):
-        if block >= rules.geometry.block_count:
-            return None
-        if entry <= UNOWNED_PLAIN:
-            continue
-        if any(rules.payload_findings(block, entry)):
+        if block >= rules.geometry.block_count or any(rules.payload_findings(block, entry)):
             return None
         start = owned_file_offset(entry)
         if start:
@@ -69,16 +70,17 @@ def look_at(bat: BatTable, rules: BlockRules) -> PlainTable | None:
 
 
 def _payload_entries(bat: BatTable) -> Iterator[tuple[int, int]]:
-    """Payload entries that are not zero, by block, those behind the disk's last block included."""
-    ratio = bat.geometry.chunk_ratio
+    """Payload entries that may own something, by block; behind the disk's last block, all that are not zero."""
+    ratio, disk_end = bat.geometry.chunk_ratio, bat.geometry.entry_of_block(bat.geometry.block_count)
     for piece in bat.slices():
         if piece.data is None:
             continue
-        for index, (entry,) in enumerate(struct.iter_unpack("<Q", piece.data)):
-            if entry:
+        entries = struct.unpack(f"<{len(piece.data) // BAT_ENTRY_SIZE}Q", piece.data)
+        for index, entry in enumerate(entries, piece.first_chunk * (ratio + 1)):
+            if entry > UNOWNED_PLAIN or (entry and index >= disk_end):
                 chunk, within = divmod(index, ratio + 1)
                 if within < ratio:
-                    yield (piece.first_chunk + chunk) * ratio + within, entry
+                    yield chunk * ratio + within, entry
 
 
 def _free_space(blocks: list[tuple[int, int]], rules: BlockRules) -> IntervalSet:

@@ -86,26 +86,20 @@ class WriteSession:
         if self.has_begun:
             return
         self._reserve_host_space()
-        header = self._headers.current
-        new_log = self._allocator.allocate(_NEW_LOG_LENGTH) if header.log_length == 0 else None
-        try:
+        with self._committer.guarded():
+            self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
+        # If this fails nothing is half done: who asks again begins again, with other GUIDs.
+        new_log = self._make_room()
+        with self._committer.guarded():
+            if self._opened.replay is not None:
+                self._replay_onto_disk(self._opened.replay)
             if new_log is not None:
-                self._host_space.reserve(new_log.length, new_log.file_offset)
-            with self._committer.guarded():
-                self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
-                if self._opened.replay is not None:
-                    self._replay_onto_disk(self._opened.replay)
-                if new_log is not None:
-                    self._make_log(new_log)
-                self._heal_region_tables()
-                self.has_begun = True
-        except BaseException:
-            if new_log is not None and self._committer.poison is None:
-                self._allocator.undo(new_log)
-            raise
+                self._make_log(new_log)
+            self._heal_region_tables()
+            self.has_begun = True
 
     def _reserve_host_space(self) -> None:
-        """Take the host space that beginning needs: a host that is full is then a plain error. Raises: OSError."""
+        """Take the host space that beginning needs in the file as it is. Raises: OSError, with nothing done."""
         header = self._headers.current
         reserve = self._host_space.reserve
         for file_offset in HEADER_FILE_OFFSETS:
@@ -113,9 +107,24 @@ class WriteSession:
         reserve(header.log_length, header.log_offset)
         if self._bad_region_table is not None:
             reserve(REGION_TABLE_SIZE, self._bad_region_table)
+
+    def _make_room(self) -> Space | None:
+        """Take the space for what may make the file longer: a replay, and a log if there is none, which is returned.
+
+        Raises: OSError, with nothing taken.
+        """
         if self._opened.replay is not None:
             for start, end in _runs(self._opened.replay.store.patched_sectors()):
-                reserve((end - start) * LOG_SECTOR_SIZE, start * LOG_SECTOR_SIZE)
+                self._host_space.reserve((end - start) * LOG_SECTOR_SIZE, start * LOG_SECTOR_SIZE)
+        if self._headers.current.log_length:
+            return None
+        space = self._allocator.allocate(_NEW_LOG_LENGTH)
+        try:
+            self._host_space.reserve(space.length, space.file_offset)
+        except BaseException:
+            self._allocator.undo(space)
+            raise
+        return space
 
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""

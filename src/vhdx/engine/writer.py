@@ -15,7 +15,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from vhdx._units import MIB, align_down, align_up
+from vhdx._units import MIB, align_down, align_up, div_ceil
 from vhdx.engine.allocator import Space
 from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.log_writer import MAX_PAGES
@@ -27,7 +27,7 @@ from vhdx.format.sector_bitmap import runs, set_bits
 from vhdx.rules import RULES, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from vhdx.engine.allocator import Allocator
     from vhdx.engine.bat_table import BatTable
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vhdx.engine.page_cache import PageCache
     from vhdx.engine.session import WriteSession
     from vhdx.format.header import Header
+    from vhdx.report import Finding
     from vhdx.storage.base import ByteStore
 
 _ZEROES: Final = bytes(MIB)
@@ -83,6 +84,10 @@ class Writer:
         if len(data):
             self._session.begin()
         done = 0
+        block, within = divmod(offset, self._geometry.block_size)
+        if 0 < len(data) <= self._geometry.block_size - within:  # most requests
+            self._write_block(block, within, data)
+            return
         for block, within, length in self._blocks(offset, len(data)):
             self._write_block(block, within, data[done : done + length])
             done += length
@@ -90,7 +95,12 @@ class Writer:
     def write_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         self._committer.check_sound()
-        for block, within, count in self._blocks(offset, length):
+
+        def is_idle(facts: BlockFacts) -> bool:
+            zero = PayloadState.ZERO
+            return facts.state is zero is state_after_zeroes(facts, may_unmap=may_unmap)
+
+        for block, within, count in self._busy_blocks(offset, length, is_idle):
             ticket = self.in_flight.begin()
             try:
                 with self.in_flight.block(block):
@@ -104,7 +114,11 @@ class Writer:
         Raises: as `write`.
         """
         self._committer.check_sound()
-        for block, within, count in self._blocks(offset, length):
+
+        def is_idle(facts: BlockFacts) -> bool:
+            return facts.state is state_after_trim(facts)
+
+        for block, within, count in self._busy_blocks(offset, length, is_idle):
             if self._is_whole(block, within, count):
                 ticket = self.in_flight.begin()
                 try:
@@ -128,8 +142,9 @@ class Writer:
         return self._session.header
 
     def writes_in_place(self, offset: int, length: int) -> bool:
-        """Whether a write of this range finds the session begun, and all of its blocks fully present."""
-        return self._session.has_begun and all(
+        """Whether a write of this range finds the session begun and sound, and all blocks fully present."""
+        is_ready = self._session.has_begun and self._committer.poison is None
+        return is_ready and all(
             self._bat.payload_entry(block) & STATE_MASK == PayloadState.FULLY_PRESENT
             for block, _, _ in self._blocks(offset, length)
         )
@@ -161,15 +176,30 @@ class Writer:
             yield block, within, count
             offset += count
 
+    def _busy_blocks(
+        self, offset: int, length: int, is_idle: Callable[[BlockFacts], bool]
+    ) -> Iterator[tuple[int, int, int]]:
+        """As `_blocks`, without those that need no change: ranges of terabytes hold hardly any others."""
+        block_size = self._geometry.block_size
+        first, end = offset // block_size, offset + length
+        for run in self._bat.runs(first, div_ceil(end, block_size) - first) if length else ():
+            if run.entry & STATE_MASK == PayloadState.RESERVED_4 or not is_idle(self._facts_of(run.entry)):
+                start = max(offset, run.first_block * block_size)
+                stop = min(end, (run.first_block + run.length) * block_size)
+                yield from self._blocks(start, stop - start)
+
     def _is_whole(self, block: int, within: int, length: int) -> bool:
         """Whether a range is all of a block that lies on the disk."""
         return within == 0 and length == self._geometry.block_length(block)
 
     def _facts(self, block: int) -> BlockFacts:
-        facts = BlockFacts(self._bat.payload_entry(block), self._geometry.has_parent, self._keeps_space)
-        if facts.file_offset:
+        facts = self._facts_of(self._bat.payload_entry(block))
+        if facts.entry > PayloadState.UNMAPPED:
             self._judge(block, facts.entry)
         return facts
+
+    def _facts_of(self, entry: int) -> BlockFacts:
+        return BlockFacts(entry, self._geometry.has_parent, self._keeps_space)
 
     def _reads_zero(self, block: int) -> bool:
         facts = self._facts(block)
@@ -206,10 +236,14 @@ class Writer:
     def _judge(self, block: int, entry: int) -> None:
         """The whole BAT was judged at open, but nothing protects it. Raises: CorruptImageError."""
         start = entry_file_offset(entry)
-        if not self._rules.is_clear(start, start + self._geometry.block_size):
-            for finding in self._rules.payload_findings(block, entry):
-                if RULES[finding.code].severity is Severity.ERROR:
-                    raise finding.as_error(self._store.name)
+        is_plain = entry - start == PayloadState.FULLY_PRESENT
+        if not is_plain or not self._rules.is_clear(start, start + self._geometry.block_size):
+            self._refuse(self._rules.payload_findings(block, entry))
+
+    def _refuse(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if RULES[finding.code].severity is Severity.ERROR:
+                raise finding.as_error(self._store.name)
 
     def _write_full(
         self, block: int, facts: BlockFacts, plan: WritePlan, within: int, data: memoryview
@@ -292,6 +326,7 @@ class Writer:
     def _bitmap_of(self, chunk: int) -> Iterator[tuple[list[PageChange], int]]:
         """The changes that give a chunk a bitmap, none if it has one, and where that lies."""
         entry = self._bat.bitmap_entry(chunk)
+        self._refuse(self._rules.bitmap_findings(chunk, entry))
         if is_bitmap_present(entry):
             yield [], entry_file_offset(entry)
             return

@@ -1,1 +1,1 @@
-"""An open disk as files in a directory. Knows `blockdev`, and no VHDX."""
+"""A block device as files in a directory, by FUSE. The binding is imported when something is mounted."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
+from vhdx.blockdev.device import Ability
 from vhdx.errors import ReadOnlyImageError, RequestError
 from vhdx.nbd.constants import Command, CommandFlag, NbdError
 from vhdx.nbd.export import MAX_DESCRIPTORS, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
     from vhdx.nbd.transmission import Replies, Request
 
-_STEP: Final = 1 << 30
-"""Zeroing and trimming is done in steps of so many bytes, and other requests pass in between."""
+_TABLE_STEP: Final = 4 << 30
+"""Ranges that tables alone make zeroes are done in steps of so many bytes: others pass in between, and the server
+can be stopped. A multiple of every block size.
+"""
+_DATA_STEP: Final = 256 << 20
+"""The same where zeroes have to be written."""
 
 _ERRORS: Final[dict[int, NbdError]] = {
     errno.EPERM: NbdError.EPERM,
@@ -29,6 +34,7 @@ _ERRORS: Final[dict[int, NbdError]] = {
     errno.EDQUOT: NbdError.ENOSPC,
     errno.EFBIG: NbdError.ENOSPC,
     errno.EOPNOTSUPP: NbdError.ENOTSUP,
+    errno.ESHUTDOWN: NbdError.ESHUTDOWN,
 }
 
 
@@ -49,10 +55,12 @@ def perform(
     replies: Replies,
     contexts: Sequence[tuple[int, str]],
     payload: Buffer | None,
+    goes_on: Callable[[], bool],
 ) -> list[Buffer]:
     """Do what a judged request asks for, all but reads; return the reply.
 
-    `contexts` are the metadata contexts agreed on, (id, name). Raises: VhdxError, OSError.
+    `contexts` are the metadata contexts agreed on, (id, name). What takes many steps is given up when `goes_on`
+    says so. Raises: VhdxError, OSError (ESHUTDOWN when given up).
     """
     fua = bool(request.flags & CommandFlag.FUA)
     match request.command:
@@ -62,12 +70,12 @@ def perform(
         case Command.FLUSH:
             device.flush()
         case Command.TRIM:
-            for offset, length in _steps(request):
+            for offset, length in _steps(request, _TABLE_STEP, goes_on):
                 device.trim(length, offset)
             if fua:
                 device.flush()
         case Command.WRITE_ZEROES:
-            _write_zeroes(device, request, fua=fua)
+            _write_zeroes(device, request, goes_on, fua=fua)
         case Command.CACHE:
             device.cache(request.length, request.offset)
         case Command.BLOCK_STATUS:
@@ -75,21 +83,26 @@ def perform(
     return [replies.done(request)]
 
 
-def _steps(request: Request) -> list[tuple[int, int]]:
-    """(offset, length), at multiples of the step, so that no block is cut."""
-    end = request.offset + request.length
-    cuts = range((request.offset // _STEP + 1) * _STEP, end, _STEP)
-    starts = [request.offset, *cuts]
-    return [(start, stop - start) for start, stop in zip(starts, [*cuts, end], strict=True)]
+def _steps(request: Request, step: int, goes_on: Callable[[], bool]) -> Iterator[tuple[int, int]]:
+    """(offset, length), cut at multiples of the step, so that no block is cut. Raises: OSError (ESHUTDOWN)."""
+    offset, end = request.offset, request.offset + request.length
+    while offset < end:
+        if not goes_on():
+            raise OSError(errno.ESHUTDOWN, "given up: the server stops")
+        cut = min(end, (offset // step + 1) * step)
+        yield offset, cut - offset
+        offset = cut
 
 
-def _write_zeroes(device: DirectDevice, request: Request, *, fua: bool) -> None:
+def _write_zeroes(device: DirectDevice, request: Request, goes_on: Callable[[], bool], *, fua: bool) -> None:
     may_unmap = not request.flags & CommandFlag.NO_HOLE
     if request.flags & CommandFlag.FAST_ZERO:
         # In one go: it is all or nothing, and quick.
         device.write_zeroes(request.length, request.offset, may_unmap=may_unmap, fast_only=True)
     else:
-        for offset, length in _steps(request):
+        by_tables = may_unmap and device.limits.write_zeroes is Ability.NATIVE
+        step = _TABLE_STEP if by_tables else _DATA_STEP
+        for offset, length in _steps(request, step, goes_on):
             device.write_zeroes(length, offset, may_unmap=may_unmap)
     if fua:
         device.flush()

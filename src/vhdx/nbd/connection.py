@@ -1,7 +1,7 @@
 """One client in transmission: its requests are read, sorted into quick and slow ones, and answered.
 
-The connection's own thread takes every request that has arrived. Small reads it collects and answers with one
-call; overwrites of what is there already it does at once. Whatever may take long (a flush, a write that
+The connection's own thread takes every request that has arrived. Small reads and overwrites of what is there
+already it collects, does together and answers with one call. Whatever may take long (a flush, a write that
 allocates, zeroing, a read of megabytes) goes to the connection's workers, so that nothing waits behind it.
 """
 
@@ -14,6 +14,7 @@ from vhdx.errors import VhdxError
 from vhdx.nbd.channel import ChannelError
 from vhdx.nbd.commands import error_number, perform
 from vhdx.nbd.constants import Command, CommandFlag, NbdError
+from vhdx.nbd.flushing import Flushes
 from vhdx.nbd.pins import LingeringPins
 from vhdx.nbd.reading import CHUNK_SIZE, Reads
 from vhdx.nbd.transmission import (
@@ -25,10 +26,10 @@ from vhdx.nbd.transmission import (
     replies_for,
 )
 from vhdx.nbd.workers import Workers
+from vhdx.nbd.writing import Writes
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
@@ -36,15 +37,16 @@ if TYPE_CHECKING:
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.handshake import Agreement
     from vhdx.nbd.journal import Journal
+    from vhdx.nbd.turns import Turns
 
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
 _DISC: Final = int(Command.DISC)
+_FLUSH: Final = int(Command.FLUSH)
+_FUA: Final = int(CommandFlag.FUA)
 
 _MAX_DRAINED: Final = 128 << 20
 """A refused payload up to this size is passed over; a client that sends a larger one is cut off."""
-_STALL_SECONDS: Final = 10.0
-"""How long a payload may stand still while others wait for the memory that is kept for it."""
 _LINGER_SECONDS: Final = 0.05
 
 
@@ -58,14 +60,14 @@ class Connection:
         agreement: Agreement,
         received: bytes,
         budget: Budget,
-        turn: threading.Lock,
+        turns: Turns,
         journal: Journal,
     ) -> None:
-        """`received`: what the client sent behind the handshake. `budget` and `turn` are the server's."""
+        """`received`: what the client sent behind the handshake. `budget` and `turns` are the server's."""
         self._channel = channel
         self._device = device
         self._agreement = agreement
-        self._budget = budget
+        self._share = budget.share(self._give_way)
         self._journal = journal
         self._reader = RequestReader(extended=agreement.extended, received=received)
         self._replies = replies_for(agreement)
@@ -73,6 +75,7 @@ class Connection:
             device.size,
             writable=device.limits.writable,
             structured=agreement.structured,
+            extended=agreement.extended,
             contexts=bool(agreement.contexts),
         )
         self._error = rules.error
@@ -84,17 +87,19 @@ class Connection:
             self._replies,
             channel,
             self._pins,
-            budget,
-            turn,
+            self._share,
+            turns.reading,
             fail=self._failure,
             give_out=self._give_out,
         )
+        self._writes = Writes(device, self._replies, turns.writing, perform=self._overwrite)
+        self._flushes = Flushes()
         self._given_out = 0
         self._is_stopping = False
         self._broken: ChannelError | None = None
-        """Why a worker gave the connection up."""
+        """Why a worker, or somebody else, gave the connection up."""
         self._workers = Workers(f"nbd {channel.peer}")
-        self._payload = bytearray(RECEIVE_SIZE)
+        self._payload = bytearray()
 
     def run(self) -> None:
         """Serve until the client leaves or the channel is shut down.
@@ -115,6 +120,14 @@ class Connection:
         """Have `run` end once the requests that have been received are answered."""
         self._is_stopping = True
 
+    def _give_way(self) -> None:
+        """End: others wait for memory that is held here for a client which does not come to an end."""
+        self._broken = self._broken or ChannelError("it held up others, who waited for the memory it uses")
+        self._channel.shut_down()
+
+    def _goes_on(self) -> bool:
+        return not self._is_stopping and self._broken is None
+
     def _receive(self) -> bool:
         """Wait for more from the client; False if it has nothing more to say."""
         while self._pins.any_wait:
@@ -122,6 +135,8 @@ class Connection:
             if self._channel.wait(_LINGER_SECONDS):
                 break
         count = self._channel.receive_into(self._reader.space())
+        if not count:
+            self.stop()  # it does not wait for what takes long, either
         self._reader.received(count)
         return count > 0
 
@@ -140,8 +155,10 @@ class Connection:
                 self._reads.add(request)
             elif request.command == _WRITE:
                 self._write(request)
-            else:
+            elif request.command != _FLUSH or self._flushes.add(request):
                 self._give_out(request)
+            else:
+                self._given_out += 1
             if self._journal.keeps_requests and given_out == self._given_out:
                 served.append(request)
         self._send()
@@ -150,11 +167,10 @@ class Connection:
         return goes_on
 
     def _send(self) -> None:
-        """Send what has been collected. Comes before everything that may wait."""
-        if self._answers:
-            answers, self._answers = self._answers, []
-            self._channel.send(answers)
-        self._reads.answer()
+        """Do and answer what has been collected. Comes before everything that may wait."""
+        answers = self._answers + self._writes.answer()
+        self._answers = []
+        self._reads.answer(answers)
 
     def _refuse(self, request: Request, error: int) -> None:
         left = request.payload_length
@@ -176,34 +192,35 @@ class Connection:
 
     def _write(self, request: Request) -> None:
         length = request.length
-        in_place = (
+        if (
             length <= CHUNK_SIZE
-            and not request.flags & CommandFlag.FUA
+            and not request.flags & _FUA
             and self._device.writes_in_place(request.offset, length)
-        )
-        if in_place:
-            payload = self._receive_payload(length)
-            self._answers += self._try(
-                request, lambda: perform(self._device, request, self._replies, (), payload)
-            )
+        ):
+            self._writes.add(request, self._receive_payload(length))
             return
-        if not self._budget.try_acquire(length):
+        if not self._share.try_acquire(length):
             self._send()
-            self._budget.acquire(length)
+            self._share.acquire(length)
         try:
             owned = bytearray(length)
-            self._fill(memoryview(owned))
+            with self._share.waiting_for_client():
+                self._fill(memoryview(owned))
         except BaseException:
-            self._budget.release(length)
+            self._share.release(length)
             raise
         self._give_out(request, owned)
 
+    def _overwrite(self, request: Request, payload: Buffer) -> list[Buffer]:
+        return self._do_once((request,), payload)
+
     def _receive_payload(self, length: int) -> memoryview:
-        """A payload that is used up before anything else is received."""
+        """A payload that stays until anything else is received."""
         if length < RECEIVE_SIZE // 2:
             while (payload := self._reader.peek(length)) is None:
                 self._receive_more()
             return payload
+        self._answers += self._writes.answer()  # one of them may be using the buffer
         if length > len(self._payload):
             self._payload = bytearray(CHUNK_SIZE)
         view = memoryview(self._payload)[:length]
@@ -216,9 +233,6 @@ class Connection:
         if done < len(view):
             self._send()
         while done < len(view):
-            while not self._channel.wait(_STALL_SECONDS):
-                if self._budget.is_contended:
-                    raise ProtocolError("a payload stands still, and others wait for the memory kept for it")
             count = self._channel.receive_into(view[done:])
             if not count:
                 raise ChannelError("the client left in the middle of a payload")
@@ -235,17 +249,18 @@ class Connection:
         self._workers.submit(lambda: self._serve_apart(request, payload, started))
 
     def _serve_apart(self, request: Request, payload: bytearray | None, started: float) -> None:
+        requests: Sequence[Request] = (request,)
         try:
             if request.command == _READ:
                 self._reads.answer_apart(request)
             else:
-                contexts = self._agreement.contexts
-                answer = self._try(
-                    request, lambda: perform(self._device, request, self._replies, contexts, payload)
-                )
-                self._channel.send(answer)
+                if request.command == _FLUSH:
+                    requests = self._flushes.take()
+                answer = self._do_once(requests, payload)
+                with self._share.waiting_for_client():
+                    self._channel.send(answer)
             if self._journal.keeps_requests:
-                self._journal.served(self._channel.peer, (request,), started)
+                self._journal.served(self._channel.peer, requests, started)
         except BaseException as error:
             # Part of a reply may have been sent: the stream is out of step.
             self._channel.shut_down()
@@ -254,14 +269,18 @@ class Connection:
             self._broken = self._broken or error
         finally:
             if payload is not None:
-                self._budget.release(len(payload))
+                self._share.release(len(payload))
 
-    def _try(self, request: Request, action: Callable[[], list[Buffer]]) -> list[Buffer]:
-        """Do what a request asks for; what goes wrong with it is the answer."""
+    def _do_once(self, requests: Sequence[Request], payload: Buffer | None) -> list[Buffer]:
+        """Do what all requests ask for; what goes wrong with it is the answer."""
+        first, *others = requests
         try:
-            return action()
+            answer = perform(
+                self._device, first, self._replies, self._agreement.contexts, payload, self._goes_on
+            )
         except (VhdxError, OSError, EOFError) as error:
-            return [self._failure(request, error)]
+            return [self._failure(request, error) for request in requests]
+        return answer + [self._replies.done(request) for request in others]
 
     def _failure(self, request: Request, error: Exception) -> bytes:
         number = error_number(error)

@@ -7,12 +7,18 @@ else may be written to that part of the file, or the client would read another b
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from vhdx.nbd.channel import ChannelError
 
 if TYPE_CHECKING:
     from vhdx.blockdev.device import DirectDevice
     from vhdx.nbd.channel import Channel
+
+_PATIENCE_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 0.01
 
 
 class LingeringPins:
@@ -50,7 +56,16 @@ class LingeringPins:
                 self._unpin(self._waiting.popleft()[1])
 
     def close(self) -> None:
-        """Give back all pins: the connection is closed, and nobody reads from it any more."""
-        with self._lock:
-            while self._waiting:
-                self._unpin(self._waiting.popleft()[1])
+        """Wait a while for the client to take what was sent.
+
+        If it does not, its pins stay for as long as the device is open: a closed socket still holds what was
+        sent, and so the pages of the file.
+        """
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while self._waiting and time.monotonic() < give_up:
+            try:
+                self.release()
+            except ChannelError:
+                return
+            if self._waiting:
+                time.sleep(_PAUSE_SECONDS)

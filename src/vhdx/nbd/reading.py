@@ -4,12 +4,12 @@ Small reads whose place in a file is known go straight into one buffer of replie
 from its page cache. What is in memory is had at once (RWF_NOWAIT). For all that is not, the kernel is told
 first and waited for afterwards, so that one disk access does not wait for the one before.
 
-Looking for what is in memory is the part that keeps the interpreter busy. Connections take turns at it: threads
-that fight over the interpreter's lock at every system call are slower than threads that wait for each other.
+Looking for what is in memory is the part that keeps the interpreter busy: connections take turns at it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice, Place
-    from vhdx.nbd.budget import Budget
+    from vhdx.nbd.budget import Share
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.pins import LingeringPins
     from vhdx.nbd.transmission import Replies, Request
@@ -63,7 +63,7 @@ class Reads:
         replies: Replies,
         channel: Channel,
         pins: LingeringPins,
-        budget: Budget,
+        share: Share,
         turn: threading.Lock,
         *,
         fail: Callable[[Request, Exception], bytes],
@@ -76,7 +76,7 @@ class Reads:
         self._replies = replies
         self._channel = channel
         self._pins = pins
-        self._budget = budget
+        self._share = share
         self._turn = turn
         self._fail = fail
         self._give_out = give_out
@@ -85,7 +85,8 @@ class Reads:
         self._buffer = bytearray(_BUFFER_SIZE)
         self._view = memoryview(self._buffer)
         self._used = 0
-        self._flags = _NOWAIT
+        self._can_ask = _NOWAIT != 0
+        """Whether the system tells what is in memory."""
         self._missed: list[_Copied] = []
         self._whole: list[_Placed] = []
         """To be sent by the kernel."""
@@ -99,10 +100,12 @@ class Reads:
         else:
             self._asked.append(request)
 
-    def answer(self) -> None:
-        """Answer everything that was added. Raises: ChannelError."""
+    def answer(self, others: list[Buffer]) -> None:
+        """Answer everything that was added; replies to other requests go along. Raises: ChannelError."""
         asked = self._asked
         if not asked:
+            if others:
+                self._channel.send(others)
             return
         self._asked = []
         at = 0
@@ -110,14 +113,18 @@ class Reads:
             try:
                 pin = self._device.pin()
             except VhdxError as error:
-                self._channel.send([self._fail(request, error) for request in asked[at:]])
+                self._channel.send([*others, *(self._fail(request, error) for request in asked[at:])])
                 return
+            unpin = self._pins.unpin_once_taken
             try:
                 with self._turn:
                     at = self._collect(asked, at)
-                self._send()
+                if not self._whole:
+                    unpin = self._device.unpin  # what was read has been copied
+                self._send(others)
             finally:
-                self._pins.unpin_once_taken(pin)
+                unpin(pin)
+            others = []
 
     def _collect(self, asked: list[Request], at: int) -> int:
         """Read what is in memory; return how far the buffer took us."""
@@ -145,27 +152,29 @@ class Reads:
                     return index
                 put_header(self._buffer, start, request, request.offset, length, last=True)
                 self._used = end
-                try:
-                    count = os.preadv(place.fd, (self._view[data_at:end],), place.file_offset, self._flags)
-                except BlockingIOError:
-                    count = 0
-                except OSError:
-                    self._flags = 0  # this file system cannot tell; if it was something else, it comes again
-                    count = 0
+                count = 0
+                if self._can_ask:
+                    try:
+                        count = os.preadv(place.fd, (self._view[data_at:end],), place.file_offset, _NOWAIT)
+                    except BlockingIOError:
+                        pass
+                    except OSError as error:
+                        # This file system cannot tell. If it was something else, it comes again.
+                        self._can_ask = error.errno != errno.EOPNOTSUPP
                 if count != length:
                     self._missed.append(_Copied(request, place, start, count))
         return len(asked)
 
-    def _send(self) -> None:
+    def _send(self, others: list[Buffer]) -> None:
         """Send what is in memory, then what has to be waited for."""
         if not (self._missed or self._whole or self._odd):
-            self._channel.send((self._view[: self._used],))
+            self._channel.send((*others, self._view[: self._used]))
             self._used = 0
             return
         missed, whole, odd = self._missed, self._whole, self._odd
         self._missed, self._whole, self._odd = [], [], []
         late = self._announce(missed, whole)
-        if hits := list(self._hits(missed)):
+        if hits := [*others, *self._hits(missed)]:
             self._channel.send(hits)
         for placed in whole:
             if placed not in late:
@@ -183,17 +192,19 @@ class Reads:
         if not _WILLNEED or len(missed) + len(whole) == 1:
             return []
         late = [placed for placed in whole if not self._is_in_memory(placed)]
-        unread = [_Placed(copied.request, copied.place) for copied in missed] + late
-        for request, place in unread:
-            os.posix_fadvise(place.fd, place.file_offset, request.length, _WILLNEED)
+        waited_for: list[_Copied | _Placed] = [*missed, *late]
+        for item in waited_for:
+            os.posix_fadvise(item.place.fd, item.place.file_offset, item.request.length, _WILLNEED)
         return late
 
     def _is_in_memory(self, placed: _Placed) -> bool:
         """Whether both ends of a range are, and so most likely all of it."""
+        if not self._can_ask:
+            return False
         fd, first = placed.place
         try:
             for file_offset in (first, first + placed.request.length - 1):
-                os.preadv(fd, (bytearray(1),), file_offset, self._flags)
+                os.preadv(fd, (bytearray(1),), file_offset, _NOWAIT)
         except OSError:
             return False
         return True
@@ -253,7 +264,7 @@ class Reads:
         step = CHUNK_SIZE if may_split(request, self._replies) else request.length
         for offset in range(request.offset, end, step):
             length = min(step, end - offset)
-            with self._budget.taken(length):
+            with self._share.taken(length):
                 try:
                     if self._send_placed(request, offset, length):
                         continue
@@ -261,7 +272,8 @@ class Reads:
                 except (VhdxError, OSError, EOFError) as error:
                     self._channel.send((self._fail(request, error),))
                     return
-                self._channel.send(parts)
+                with self._share.waiting_for_client():
+                    self._channel.send(parts)
 
     def _send_placed(self, request: Request, offset: int, length: int) -> bool:
         """Send a part of a read straight from its file; False, with nothing sent, if it has no one place."""
@@ -271,7 +283,8 @@ class Reads:
         try:
             place = self._device.place(offset, length)
             if place is not None:
-                self._send_file(request, place, offset, length)
+                with self._share.waiting_for_client():
+                    self._send_file(request, place, offset, length)
         finally:
             self._pins.unpin_once_taken(pin)
         return place is not None

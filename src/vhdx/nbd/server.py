@@ -6,14 +6,12 @@ when too many of them keep others from coming in.
 
 from __future__ import annotations
 
-import errno
 import math
 import selectors
 import socket
 import threading
 import time
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from vhdx.errors import VhdxError
@@ -24,6 +22,7 @@ from vhdx.nbd.constants import OptionReply
 from vhdx.nbd.export import offer
 from vhdx.nbd.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
 from vhdx.nbd.transmission import ProtocolError
+from vhdx.nbd.turns import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -84,7 +83,7 @@ class Server:
         self._journal = journal
         self._settings = settings or ServerSettings()
         self._budget = Budget()
-        self._turn = threading.Lock()
+        self._turns = Turns()
         self._lock = threading.Lock()
         self._clients: dict[_Client, None] = {}
         """Oldest first."""
@@ -128,14 +127,10 @@ class Server:
         try:
             connection, address = listener.accept()
         except (BlockingIOError, ConnectionError):
-            return
+            return  # it has left already
         except OSError as error:
-            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                self._journal.line(f"cannot take another client: {error.strerror}")
-                self._turn_out_oldest()
-                time.sleep(_FULL_PAUSE_SECONDS)
-                return
-            raise
+            self._cannot_take(error.strerror)
+            return
         connection.setblocking(True)
         client = _Client(SocketChannel(connection, _spell_peer(connection, address)))
         with self._lock:
@@ -143,41 +138,62 @@ class Server:
             is_full = len(self._clients) >= self._settings.max_connections
             self._clients[client] = None
         if (is_full or handshakes >= MAX_HANDSHAKES) and not self._turn_out_oldest(but=client):
-            self._journal.line(f"{client.channel.peer}: refused: {len(self._clients)} clients are connected")
+            self._journal.line(
+                f"{client.channel.peer}: refused: {len(self._clients) - 1} clients are connected"
+            )
             self._forget(client)
             client.channel.close()
             return
         client.thread = threading.Thread(
             target=self._run, args=(client,), name=f"nbd {client.channel.peer}", daemon=True
         )
-        client.thread.start()
+        try:
+            client.thread.start()
+        except RuntimeError as error:
+            self._cannot_take(error)
+            self._forget(client)
+            client.channel.close()
+
+    def _cannot_take(self, reason: object) -> None:
+        """The process or the system is at its limits: make some room, and do not try again at once."""
+        self._journal.line(f"cannot take another client: {reason}")
+        self._turn_out_oldest()
+        time.sleep(_FULL_PAUSE_SECONDS)
 
     def _next_deadline(self) -> float | None:
         with self._lock:
             deadlines = [client.deadline for client in self._clients if client.deadline is not None]
-        wait = min(deadlines, default=math.inf) - time.monotonic()
-        return None if wait == math.inf else max(0.0, wait)
+        if not deadlines:
+            return None
+        # Those who wait for an export to be opened have no deadline now, and will have one again.
+        return min(max(0.0, min(deadlines) - time.monotonic()), HANDSHAKE_SECONDS)
 
     def _turn_out_late_ones(self) -> None:
         now = time.monotonic()
-        with self._lock:
-            late = [c for c in self._clients if c.deadline is not None and c.deadline <= now]
-        for client in late:
-            self._turn_out(client, "no handshake in time")
+        for client in self._unfinished():
+            if client.deadline is not None and client.deadline <= now:
+                self._turn_out(client, "no handshake in time")
 
     def _turn_out_oldest(self, but: _Client | None = None) -> bool:
         """End the oldest unfinished handshake; False if there is none."""
-        with self._lock:
-            unfinished = [c for c in self._clients if c.deadline is not None and c is not but]
-        if not unfinished:
-            return False
-        self._turn_out(unfinished[0], "made room for another client")
-        return True
+        return any(
+            client is not but and self._turn_out(client, "made room for another client")
+            for client in self._unfinished()
+        )
 
-    def _turn_out(self, client: _Client, reason: str) -> None:
+    def _unfinished(self) -> list[_Client]:
+        with self._lock:
+            return [client for client in self._clients if client.deadline is not None]
+
+    def _turn_out(self, client: _Client, reason: str) -> bool:
+        """End a handshake, unless it has come to its own end meanwhile."""
+        with self._lock:
+            if client.deadline is None or client not in self._clients:
+                return False
+            del self._clients[client]
         self._journal.line(f"{client.channel.peer}: {reason}")
-        self._forget(client)
         client.channel.shut_down()
+        return True
 
     def _forget(self, client: _Client) -> None:
         with self._lock:
@@ -219,39 +235,30 @@ class Server:
                 agreement,
                 handshake.unread,
                 self._budget,
-                self._turn,
+                self._turns,
                 self._journal,
             )
-            if self._begins_transmission(client, connection):
-                self._journal.line(f"{client.channel.peer}: connected to {agreement.export_name!r}")
-                connection.run()
-                self._journal.line(f"{client.channel.peer}: left")
+            with self._lock:
+                client.connection = connection
+                if self._stopping:
+                    connection.stop()
+            self._journal.line(f"{client.channel.peer}: connected to {agreement.export_name!r}")
+            connection.run()
+            self._journal.line(f"{client.channel.peer}: left")
         finally:
             opened.close()
-
-    def _begins_transmission(self, client: _Client, connection: Connection) -> bool:
-        """Note that the handshake is over; False if the client has been turned out meanwhile."""
-        with self._lock:
-            if client not in self._clients or self._stopping:
-                return False
-            client.connection = connection
-            client.deadline = None
-            return True
 
     def _negotiate(self, client: _Client, handshake: Handshake, opened: _Opened) -> Agreement | None:
         """Do the handshake; None if it leads to nothing."""
         buffer = bytearray(_RECEIVE_SIZE)
         while count := client.channel.receive_into(memoryview(buffer)):
-            events = handshake.receive(bytes(buffer[:count]))
-            while (event := next(events, None)) is not None:
+            for event in self._answered(handshake.receive(bytes(buffer[:count])), client, handshake, opened):
                 match event:
                     case Send(data):
                         client.channel.send((data,))
                     case StartTls():
                         self._start_tls(client)
                         handshake.tls_started()
-                    case OpenExport(name):
-                        events = chain(events, opened.answer(handshake, name))
                     case Transmit(agreement):
                         return agreement
                     case Close(reason):
@@ -260,6 +267,25 @@ class Server:
                         return None
         return None
 
+    def _answered(
+        self, events: Iterator[Event], client: _Client, handshake: Handshake, opened: _Opened
+    ) -> Iterator[Event]:
+        """What the handshake wants done, once exports have been opened for it."""
+        for event in events:
+            if not isinstance(event, OpenExport):
+                yield event
+                continue
+            answers = list(opened.answer(handshake, event.name))
+            if isinstance(answers[-1], Transmit) and not self._ends_handshake(client):
+                return
+            yield from answers
+
+    def _ends_handshake(self, client: _Client) -> bool:
+        """Promise to keep a client, before it hears of it; False if it has been turned out meanwhile."""
+        with self._lock:
+            client.deadline = None
+            return client in self._clients and not self._stopping
+
     def _start_tls(self, client: _Client) -> None:
         from vhdx.nbd.tls import TlsChannel
 
@@ -267,9 +293,8 @@ class Server:
         assert context is not None
         assert deadline is not None
         assert isinstance(client.channel, SocketChannel)
-        channel = TlsChannel(client.channel, context)
+        channel = client.channel = TlsChannel(client.channel, context)
         channel.handshake(deadline)
-        client.channel = channel
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -312,7 +337,9 @@ class _Opened:
     def answer(self, handshake: Handshake, name: str) -> Iterator[Event]:
         """Open an export and tell the handshake. The time that takes is not the client's."""
         export = self._exports[name]
-        self._client.deadline = math.inf
+        client, began = self._client, time.monotonic()
+        deadline, client.deadline = client.deadline, math.inf
+        assert deadline is not None
         try:
             if self.device is None or export is not self._export:
                 self.close()
@@ -320,10 +347,10 @@ class _Opened:
                 self._export = export
             return handshake.opened(offer(self.device, export.description))
         except (VhdxError, OSError) as error:
-            self._journal.line(f"{self._client.channel.peer}: {name!r} cannot be opened: {error}")
+            self._journal.line(f"{client.channel.peer}: {name!r} cannot be opened: {error}")
             return handshake.refused(OptionReply.ERR_UNKNOWN, "the export cannot be opened")
         finally:
-            self._client.deadline = time.monotonic() + HANDSHAKE_SECONDS
+            client.deadline = deadline + time.monotonic() - began
 
     def close(self) -> None:
         """Give the export back."""

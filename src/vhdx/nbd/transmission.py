@@ -7,6 +7,7 @@ structured, extended.
 
 from __future__ import annotations
 
+import mmap
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -40,11 +41,13 @@ if TYPE_CHECKING:
 
     from vhdx.nbd.handshake import Agreement
 
-RECEIVE_SIZE: Final = 64 << 10
+RECEIVE_SIZE: Final = 256 << 10
+"""Four writes of 64 KiB with one call; more gains nothing."""
 MAX_PAYLOAD: Final = 32 << 20
 """Largest read and write; what every client may expect to be served."""
 
 _DONE: Final = int(ReplyFlag.DONE)
+_READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
 _PAYLOAD_LEN: Final = int(CommandFlag.PAYLOAD_LEN)
 _OFFSET_DATA: Final = int(ReplyType.OFFSET_DATA)
@@ -74,7 +77,8 @@ class RequestReader:
 
     def __init__(self, *, extended: bool, received: bytes = b"") -> None:
         """`received`: what came behind the handshake already."""
-        self._buffer = bytearray(max(RECEIVE_SIZE, len(received)))
+        # Pages that nothing was received into take no memory: most clients send small requests.
+        self._buffer = mmap.mmap(-1, max(RECEIVE_SIZE, len(received)))
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = len(received)
@@ -292,19 +296,30 @@ _ALLOWED_FLAGS: Final[dict[int, int]] = {
 class RequestRules:
     """What may be asked of one export."""
 
-    def __init__(self, size: int, *, writable: bool, structured: bool, contexts: bool) -> None:
+    def __init__(
+        self, size: int, *, writable: bool, structured: bool, extended: bool, contexts: bool
+    ) -> None:
         """`size` of the export in bytes; `contexts`: whether metadata contexts were agreed on."""
         self._size = size
+        self._allowed_flags = _ALLOWED_FLAGS
+        if not extended:
+            self._allowed_flags = {**_ALLOWED_FLAGS, _WRITE: _ALLOWED_FLAGS[_WRITE] & ~_PAYLOAD_LEN}
         self._writable = writable
+        self._plain = (_READ, _WRITE) if writable else (_READ,)
         self._structured = structured
         self._contexts = contexts
 
     def error(self, request: Request) -> int:
         """The error that a request has earned by what it asks for; 0 if it may be tried."""
         command, flags, _, offset, length, _ = request
-        if not (command or flags) and 0 < length <= MAX_PAYLOAD and offset + length <= self._size:
-            return 0  # a plain read: nearly all of them
-        allowed = _ALLOWED_FLAGS.get(command)
+        if (
+            command in self._plain
+            and not flags
+            and 0 < length <= MAX_PAYLOAD
+            and offset + length <= self._size
+        ):
+            return 0  # nearly all of them
+        allowed = self._allowed_flags.get(command)
         if allowed is None or flags & ~allowed:
             return NbdError.EINVAL
         if command not in _READING and not self._writable and command != Command.FLUSH:

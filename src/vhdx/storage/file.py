@@ -223,12 +223,16 @@ class FileStore:
     def pwrite(self, data: Buffer, file_offset: int) -> None:
         """Write all of `data`. Raises: OSError (EFBIG past what offsets can say), ValueError."""
         self._check_writable()
-        with memoryview(data) as whole, whole.cast("B") as view:
-            self._check_range(file_offset, len(view))
-            done = 0
-            while done < len(view):
-                with view[done:] as rest:
-                    done += self._write_some(rest, file_offset + done)
+        with memoryview(data) as whole:
+            length = whole.nbytes
+            self._check_range(file_offset, length)
+            # One call is nearly always all, and takes the buffer as it is.
+            done = self._write_some(whole, file_offset) if length else 0
+            if done < length:
+                with whole.cast("B") as view:
+                    while done < length:
+                        with view[done:] as rest:
+                            done += self._write_some(rest, file_offset + done)
 
     def _write_some(self, view: memoryview, file_offset: int) -> int:
         try:
