@@ -104,6 +104,13 @@ class CrashRun:
             if self.is_done:
                 return
 
+    def judge_closed(self, content: Content, workload: str) -> None:
+        """Judge what a writer left that came to its end: no fault of any kind, and an empty log."""
+        faults = self.subject.faults(content)
+        if faults:
+            violation = Violation("after a close: check finds faults", "; ".join(faults))
+            self.tally.findings.append(CrashFinding(violation, workload, "no crash"))
+
     def _judge(self, state: CrashState, history: History, medium: Medium) -> Violation | None:
         tally = self.tally
         content = state.content()

@@ -73,7 +73,9 @@ def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
 
 
 def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: int, medium: Medium) -> None:
-    """Try every crash of a workload that has been recorded."""
+    """Try every crash of a workload that has been recorded, and judge what a close has left."""
+    if workload.closes:
+        run.judge_closed(store.content, str(workload))
     with log_capacity(workload.log_capacity):
         run.run(
             medium.copy(),

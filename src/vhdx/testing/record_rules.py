@@ -1,6 +1,6 @@
 """Rules that a record of a VHDX writer must keep whatever crashes: judged once for a record, not for each state.
 
-- before any other change both headers are durable with new write GUIDs; the file may become longer before
+- before any other change both headers are durable with new write GUIDs
 - never are both headers being written at once
 - the first 64 KiB never change, and the log's place changes by log entries alone
 - an entry says of the file's length no more than is durable, and that of all structures no less than they need
@@ -66,8 +66,7 @@ class RecordRules:
 
     def _issued(self, change: Change) -> Iterator[str]:
         if change.kind is ChangeKind.TRUNCATE:
-            if change.length < change.size_before:
-                yield from self._begun(change)
+            yield from self._begun(change)
         elif change.file_offset in HEADER_FILE_OFFSETS and change.length == HEADER_SIZE:
             if any(
                 other.file_offset in HEADER_FILE_OFFSETS and other.length for other in self._pending.values()

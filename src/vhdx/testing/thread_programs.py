@@ -198,6 +198,7 @@ def judge_threads(
     """Judge the reads of one record, and try its crashes: at some moments of it, or at all."""
     for wrong in wrong_reads(program.base.disk, store.steps):
         run.tally.findings.append(CrashFinding(Violation("wrong read", wrong), program.name, "no crash"))
+    run.judge_closed(store.content, program.name)
     end = next(point for point, step in enumerate(store.steps, 1) if step.label == THREADS_END)
     if not run.is_done:
         run.run(
