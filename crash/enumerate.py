@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -22,13 +23,13 @@ from queue import Empty
 from types import FrameType
 
 from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_campaign import Watcher, run_base, run_program
+from vhdx.testing.crash_campaign import base_campaign, program_campaign
 from vhdx.testing.crash_tally import CrashTally
 from vhdx.testing.thread_programs import all_programs
 
-WEIGHTS = {"dynamic": 2, "child": 2}
-"""Shares of the states; 1 where none is named."""
-TOLD_EVERY = 500
+WEIGHTS = {"dynamic": 4, "child": 4, "dynamic-32m": 1, "child-32m": 1}
+"""Shares of the states; 2 where none is named."""
+TOLD_EVERY = 100
 """States after which a job tells its figures."""
 
 
@@ -53,16 +54,19 @@ class Reporter:
     """Tells the figures of one job as they grow."""
 
     def __init__(self, job: str, tell: Callable[[News], None]) -> None:
-        self._job = job
+        self.job = job
         self._tell = tell
+        self._tally = CrashTally()
         self._told = 0
 
-    def watch(self, tally: CrashTally, *, is_last: bool = False) -> None:
-        """Tell, if there is enough to tell."""
-        if is_last or len(tally.seen) >= self._told + TOLD_EVERY:
-            digests = array("Q", islice(tally.seen, self._told, None)).tobytes()
-            self._told = len(tally.seen)
-            self._tell(News(self._job, replace(tally, seen={}, met=set()), digests, is_last))
+    def watch(self, tally: CrashTally | None) -> None:
+        """Tell, if there is enough to tell; None: the job has ended."""
+        self._tally = self._tally if tally is None else tally
+        seen = self._tally.seen
+        if tally is None or len(seen) >= self._told + TOLD_EVERY or self._tally.findings:
+            digests = array("Q", islice(seen, self._told, None)).tobytes()
+            self._told = len(seen)
+            self._tell(News(self.job, replace(self._tally, seen={}, met=set()), digests, tally is None))
 
 
 class Total:
@@ -106,39 +110,43 @@ class Total:
 
     @property
     def is_bad(self) -> bool:
-        """Whether anything was wrong."""
+        """Whether anything was wrong, with the engine or with a job."""
         return bool(self.failures) or any(tally.findings for tally in self.tallies.values())
 
 
 def job_names(options: argparse.Namespace) -> list[str]:
-    """What is to be done, the longest first."""
+    """What is to be done."""
     bases = options.base or list(BASES)
     return bases if options.base else [*bases, *(f"threads: {program.name}" for program in all_programs())]
 
 
-def do_job(name: str, options: argparse.Namespace, watch: Watcher) -> CrashTally:
+def campaign(name: str, options: argparse.Namespace) -> Iterator[CrashTally]:
     """Try one image, or one program of several threads."""
     if name in BASES:
         names = options.base or list(BASES)
-        weight = WEIGHTS.get(name, 1)
-        states = options.states * weight // sum(WEIGHTS.get(other, 1) for other in names)
+        weight = WEIGHTS.get(name, 2)
+        states = options.states * weight // sum(WEIGHTS.get(other, 2) for other in names)
         if options.exhaustive:
-            return run_base(name, sys.maxsize, seed=options.seed, mode="exhaustive", watch=watch)
-        return run_base(name, states, seed=options.seed, mode="thorough", watch=watch)
+            return base_campaign(name, sys.maxsize, seed=options.seed, mode="exhaustive")
+        return base_campaign(name, states, seed=options.seed)
     program = next(program for program in all_programs() if name == f"threads: {program.name}")
-    return run_program(program, options.schedules, points=8, seed=options.seed, watch=watch)
+    return program_campaign(program, options.schedules, points=8, seed=options.seed)
 
 
-def work(jobs: "Queue[str | None]", news: "Queue[News]", options: argparse.Namespace) -> None:
-    """Do jobs until there are none: the whole life of a process."""
+def work(names: list[str], news: "Queue[News]", options: argparse.Namespace) -> None:
+    """Do jobs, a little of each in turn: the whole life of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    while (name := jobs.get()) is not None:
-        reporter = Reporter(name, news.put)
+    jobs = deque((Reporter(name, news.put), campaign(name, options)) for name in names)
+    while jobs:
+        reporter, running = jobs.popleft()
         try:
-            reporter.watch(do_job(name, options, reporter.watch), is_last=True)
+            tally = next(running, None)
+            reporter.watch(tally)
+            if tally is not None:
+                jobs.append((reporter, running))
         except Exception:
-            news.put(News(name, is_last=True, failure=traceback.format_exc()))
+            news.put(News(reporter.job, is_last=True, failure=traceback.format_exc()))
 
 
 def all_news(processes: list[Process], news: "Queue[News]") -> Iterator[News | None]:
@@ -154,12 +162,12 @@ def all_news(processes: list[Process], news: "Queue[News]") -> Iterator[News | N
 
 
 def run(total: Total, options: argparse.Namespace) -> None:
-    """Do all jobs, as many at a time as asked for. Raises: StoppedError."""
-    jobs: Queue[str | None] = Queue()
+    """Do all jobs in so many processes as asked for. Raises: StoppedError."""
+    names, count = job_names(options), options.jobs
     news: Queue[News] = Queue()
-    for name in [*job_names(options), *([None] * options.jobs)]:
-        jobs.put(name)
-    processes = [Process(target=work, args=(jobs, news, options), daemon=True) for _ in range(options.jobs)]
+    processes = [
+        Process(target=work, args=(names[part::count], news, options), daemon=True) for part in range(count)
+    ]
     for process in processes:
         process.start()
     lines = 0
@@ -192,17 +200,18 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=30.0, help="seconds between two lines of figures")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    total = Total(job_names(options))
+    total, is_stopped = Total(job_names(options)), False
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
         run(total, options)
     except StoppedError as stopped:
+        is_stopped = True
         print(f"stopped by {stopped}; this is what was done until then", flush=True)
     if total.waiting:
         print(f"not finished: {', '.join(sorted(total.waiting))}")
     print(total.report(), flush=True)
-    return 1 if total.is_bad else 0
+    return 1 if total.is_bad or (total.waiting and not is_stopped) else 0
 
 
 if __name__ == "__main__":

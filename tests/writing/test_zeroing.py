@@ -181,3 +181,17 @@ def test_new_block_of_zeroes_that_must_keep_its_space_gets_some_from_the_host() 
         at = disk.images[0].bat.payload_entry(1) & ~0xFFFFF
         assert ("reserve", at, MIB) in [tuple(call) for call in store.calls]
         assert disk.pread(MIB, MIB) == bytes(MIB)
+
+
+def test_zeroing_part_of_the_only_sector_left_to_the_parent_zeroes_what_follows_too() -> None:
+    parent = ImageBuilder(MIB, name="parent")
+    parent.add_block(0, b"p" * MIB)
+    child = ImageBuilder.child_of(parent)
+    child.add_partial_block(0, {sector: b"c" * 512 for sector in range(1, 2048)})
+    store, parents = child.build_store(), [parent.build_store()]
+    with vhdx.open(store, "r+", parents=parents) as disk:
+        disk.write_zeroes(768, 256)
+        assert disk.pread(MIB, 0) == b"p" * 256 + bytes(768) + b"c" * (MIB - 1024)
+    assert block_entry(store, 0)[0] == PayloadState.FULLY_PRESENT
+    assert chain_bytes([store, *parents], 0, 2048) == b"p" * 256 + bytes(768) + b"c" * 1024
+    assert faults(store) == []

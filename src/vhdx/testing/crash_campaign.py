@@ -1,7 +1,8 @@
 """Crash states by the thousand: every image of `crash_bases`, short sequences first, then long random ones."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from vhdx.testing.crash_tally import CrashFinding, CrashTally
 from vhdx.testing.crash_workloads import (
     SHORT_LOG,
     Workload,
+    classic_workloads,
     full_log_workload,
     random_workload,
     record,
@@ -30,9 +32,6 @@ BRIEF: Final = CrashLimits(per_point=8)
 """Few states at each moment, so that a small run sees many moments."""
 THOROUGH: Final = CrashLimits(per_point=24)
 EXHAUSTIVE: Final = CrashLimits(per_point=64)
-
-Watcher = Callable[[CrashTally], object]
-"""Is shown the figures now and then, while they grow."""
 
 
 def brief_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
@@ -56,8 +55,9 @@ def thorough_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
     """
     rng = random.Random(f"{base.name} {seed}")
     yield short_log_workload(base)
-    yield full_log_workload(base, point_count=60)
     yield from short_workloads(base, 1)
+    yield from classic_workloads(base, point_count=16)
+    yield full_log_workload(base, point_count=60)
     for length, count, blocks in ((2, 8, base.blocks), (3, 3, base.blocks[:3])):
         workloads = list(short_workloads(base, length, blocks=blocks, point_count=count))
         rng.shuffle(workloads)
@@ -76,10 +76,13 @@ def exhaustive_workloads(base: CrashBase) -> Iterator[Workload]:
             yield from short_workloads(base, length, log_capacity=capacity)
 
 
-def run_base(
-    name: str, states: int, *, seed: int = 0, mode: str = "brief", watch: Watcher = id
-) -> CrashTally:
+def run_base(name: str, states: int, *, seed: int = 0, mode: str = "brief") -> CrashTally:
     """Try so many distinct states of one image; stop at the first violation."""
+    return _last(base_campaign(name, states, seed=seed, mode=mode))
+
+
+def base_campaign(name: str, states: int, *, seed: int = 0, mode: str = "thorough") -> Iterator[CrashTally]:
+    """As `run_base`; the figures, always the same object, are yielded after each workload."""
     base = BASES[name]()
     limits, workloads = {
         "brief": (BRIEF, brief_workloads(base, seed)),
@@ -103,22 +106,22 @@ def run_base(
             tally.findings.append(CrashFinding(Violation("rule", fault), str(workload), "no crash"))
         try_record(run, workload, store, first, medium)
         tally.workloads[len(workload.operations)] += 1
-        watch(tally)
+        yield tally
         if run.is_done:
-            break
-    return tally
+            return
 
 
 def run_program(
-    program: ThreadProgram,
-    schedules: int,
-    *,
-    points: int = 2,
-    seed: int = 0,
-    rules: bool = True,
-    watch: Watcher = id,
+    program: ThreadProgram, schedules: int, *, points: int = 2, seed: int = 0, rules: bool = True
 ) -> CrashTally:
     """Try a program of several threads under so many schedules; stop at the first violation."""
+    return _last(program_campaign(program, schedules, points=points, seed=seed, rules=rules))
+
+
+def program_campaign(
+    program: ThreadProgram, schedules: int, *, points: int = 2, seed: int = 0, rules: bool = True
+) -> Iterator[CrashTally]:
+    """As `run_program`; the figures, always the same object, are yielded after each schedule."""
     tally, medium = CrashTally(), Medium(program.base.content)
     for store in thread_records(program, schedules, seed):
         for fault in record_faults(store.start, store.steps) if rules else ():
@@ -134,7 +137,10 @@ def run_program(
         )
         judge_threads(run, program, store, medium, point_count=points)
         tally.schedules += 1
-        watch(tally)
+        yield tally
         if tally.findings:
-            break
-    return tally
+            return
+
+
+def _last(campaign: Iterator[CrashTally]) -> CrashTally:
+    return deque(campaign, 1).pop()

@@ -12,7 +12,7 @@ from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import some_points
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
-from vhdx.testing.operations import Driver, Operation, Verb, random_sequence, short_sequences
+from vhdx.testing.operations import MAX_WHOLE_WRITE, Driver, Operation, Verb, random_sequence, short_sequences
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.subjects import fixed_entropy
 
@@ -135,13 +135,30 @@ def short_log_workload(base: CrashBase) -> Workload:
 
 
 def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Iterator[Workload]:
-    """For every block: write to it, flush, give it up, use the space for another one; and half of that."""
+    """For every block: write to it, flush, give it up, use the space for another one; half of that; zeroes."""
     flush = Operation(Verb.FLUSH)
     size = base.shape.block_size
     for block, other in zip(base.blocks, (*base.blocks[1:], base.blocks[0]), strict=True):
-        write, again = (Operation(Verb.WRITE, number * size + 1024, 1024) for number in (block, other))
-        trim = Operation(Verb.TRIM, block * size, min(size, base.shape.size - block * size))
-        for operations in ((write,), (write, flush, trim, flush, again), (trim, again, flush)):
+        write, again, zero, fill = (
+            Operation(verb, number * size + 1024, 1024)
+            for verb, number in (
+                (Verb.WRITE, block),
+                (Verb.WRITE, other),
+                (Verb.ZERO, block),
+                (Verb.FILL, other),
+            )
+        )
+        length = min(size, base.shape.size - block * size)
+        trim = Operation(Verb.TRIM, block * size, length)
+        whole = Operation(Verb.FILL, block * size, min(length, MAX_WHOLE_WRITE))
+        for operations in (
+            (write,),
+            (zero,),
+            (whole, flush),
+            (write, flush, trim, flush, again),
+            (trim, again, flush),
+            (trim, flush, fill, flush, whole, flush),
+        ):
             yield Workload(base, operations, closes=True, point_count=point_count)
 
 

@@ -379,8 +379,8 @@ NAMED: Final = (
     Replacement(
         "a new log keeps the old GUID",
         "log_writer.py",
-        "        self._log_guid = None\n\n    def _write",
-        "\n    def _write",
+        "        self._log_guid = uuid4()\n",
+        '        self._log_guid = self._first = getattr(self, "_first", None) or uuid4()\n',
     ),
     Replacement(
         "the sequence number of entries stays",
@@ -402,5 +402,61 @@ NAMED: Final = (
     ),
 )
 
-HARMLESS: Final[dict[str, str]] = {}
-"""Mutants that change nothing a crash could show, by name, and why."""
+HARMLESS: Final[dict[str, str]] = {
+    "commit.py _commit: no `self._pages.thaw()`": (
+        "frozen pages stay in memory until the next freeze; their places hold the same"
+    ),
+    "session.py _begin_once: `if new_log is not None: ...` before `if self._opened.replay is not None: ...`": (
+        "a file without a log has nothing to replay"
+    ),
+    "session.py _begin_once: `self._heal_region_tables()` before `if new_log is not None: ...`": (
+        "healing changes pages in memory; they are written by the first commit"
+    ),
+    "session.py _replay_onto_disk: `if store.size() < replay.file_size: ...` before "
+    "`for sector in replay.store.patched_sectors(): ...`": (
+        "growth and replayed sectors become durable by the same flush, and until then the log replays both"
+    ),
+    "session.py _replay_onto_disk: `self._leave_overlay()` before `self._headers.update(log_guid=ZERO_GUID)`": (
+        "in memory: the file holds what the overlay shows since the flush before"
+    ),
+    "session.py _make_log: `self._store.flush()` before `if not space.known_zero: ...`": (
+        "LogGuid is zero: nobody looks at what the place of the log holds, and the file is long enough"
+    ),
+    "session.py _make_log: no `self._store.pwrite(bytes(space.length), space.file_offset)`": (
+        "entries count under the GUID that the headers name, and that is a new one for every log"
+    ),
+    "session.py end: `if may_shrink: ...` before `self._committer.finish()`": (
+        "what may be punched was settled by earlier commits: no durable entry names it"
+    ),
+    "session.py end: `size = self._allocator.final_size(may_shrink=may_shrink)` before `if may_shrink: ...`": (
+        "punching changes the length of nothing"
+    ),
+    "session.py end: no `self._store.truncate(size)`": "the file stays longer, with space that nobody owns",
+    "writer.py flush: `self._give_back_host_space()` before `self._committer.flush()`": (
+        "what may be punched was settled by earlier commits; the rest is punched by the next flush"
+    ),
+    "writer.py _write_partial: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
+        "no sector without a bit is read from the block; it is zeroed for readers that ignore the bitmap, and for"
+        " the part behind the disk's end"
+    ),
+    "writer.py _mark_sectors: `if plan.clears_bitmap: ...` before `if plan.needs_space or is_full: ...`": (
+        "both changes are applied at once"
+    ),
+    "writer.py _bitmap_of: no `self._store.write_zeroes(space.length, space.file_offset)`": (
+        "a block's bits are cleared in the entry that makes it partially present; others mean nothing"
+    ),
+    "writer.py _zero_part: no `self._clear(facts.file_offset + within, length, may_punch=may_punch)`": (
+        "no barrier but content, and reached only by zeroing parts of the last sectors that a block left to its"
+        " parent: a matter of tests/writing/test_zeroing.py"
+    ),
+    "writer.py _apply: no `self._committer.flush()`": (
+        "it would never end; no workload changes 126 pages between two flushes: tests/writing/test_flush_counts.py"
+    ),
+    "allocator.py: space at the old end of the file counts as zero": (
+        "what lies behind the last structure was found to be void when the file was opened"
+    ),
+    "log_writer.py: an entry may end one sector past the log": (
+        "two sectors are spare, and it is the last of them at which QEMU 7.2 stumbles"
+    ),
+}
+"""Mutants that change nothing a crash could show, by name, and why: docs/design.md goes through them."""

@@ -24,6 +24,8 @@ class Verb(Enum):
     WRITE = "write"
     FUA = "write with force unit access"
     ZERO = "zero"
+    FILL = "fill with zeroes"
+    """Zero without giving space up."""
     TRIM = "trim"
     READ = "read"
     FLUSH = "flush"
@@ -101,8 +103,8 @@ class Driver:
             match operation.verb:
                 case Verb.WRITE | Verb.FUA:
                     device.pwrite(data, offset, fua=operation.verb is Verb.FUA)
-                case Verb.ZERO:
-                    device.write_zeroes(length, offset)
+                case Verb.ZERO | Verb.FILL:
+                    device.write_zeroes(length, offset, may_unmap=operation.verb is Verb.ZERO)
                 case Verb.TRIM:
                     device.trim(length, offset)
                 case Verb.FLUSH:
@@ -130,7 +132,7 @@ class Driver:
                     first + index: data[at : at + SECTOR_SIZE]
                     for index, at in enumerate(range(0, length, SECTOR_SIZE))
                 }
-            case Verb.ZERO:
+            case Verb.ZERO | Verb.FILL:
                 zeroed = range(offset // SECTOR_SIZE, (offset + length) // SECTOR_SIZE)
                 sectors = ZeroedSectors(zeroed)
             case Verb.TRIM if not self.shape.is_fixed:
@@ -183,7 +185,8 @@ def short_sequences(shape: DiskShape, blocks: Sequence[int], length: int) -> Ite
 def random_sequence(shape: DiskShape, length: int, seed: int, unit: int = 4096) -> tuple[Operation, ...]:
     """A sequence of random operations, at multiples of 512 bytes; most are short and near block ends."""
     rng = Random(seed)
-    verbs = [Verb.WRITE] * 6 + [Verb.FUA, Verb.ZERO, Verb.ZERO, Verb.TRIM, Verb.TRIM, Verb.FLUSH, Verb.FLUSH]
+    verbs = [Verb.WRITE] * 6 + [Verb.FUA, Verb.ZERO, Verb.ZERO, Verb.FILL, Verb.TRIM, Verb.TRIM]
+    verbs += [Verb.FLUSH, Verb.FLUSH]
     found: list[Operation] = []
     while len(found) < length:
         verb = Verb.REOPEN if rng.random() < 0.04 else rng.choice(verbs)
@@ -193,7 +196,8 @@ def random_sequence(shape: DiskShape, length: int, seed: int, unit: int = 4096) 
         block = rng.randrange(shape.block_count)
         start = block * shape.block_size
         end = min(start + shape.block_size, shape.size)
-        if verb is Verb.TRIM or rng.random() < 0.15:
+        is_large = verb is Verb.FILL and shape.block_size > MAX_WHOLE_WRITE
+        if verb is Verb.TRIM or (rng.random() < 0.15 and not is_large):
             offset, stop = start, end
         else:
             at = rng.choice((start, end - 2 * unit, start + rng.randrange((end - start) // unit) * unit))

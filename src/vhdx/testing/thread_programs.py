@@ -67,6 +67,8 @@ def _writers() -> Iterator[ThreadProgram]:
         yield ThreadProgram(
             f"{name} of a new block beside flush", plain, (write, look), before=(_WRITE(0, 512),)
         )
+    fill = (Operation(Verb.FILL, MIB, MIB),)
+    yield ThreadProgram("fill of a new block beside flush", plain, (fill, look), before=(_WRITE(0, 512),))
     flushes = (_WRITE(MIB, 512), _FLUSH), (_WRITE(2 * MIB, 512), _FLUSH)
     yield ThreadProgram("two flushes", plain, flushes)
     yield ThreadProgram(
