@@ -187,7 +187,7 @@ def test_zeroing_part_of_the_only_sector_left_to_the_parent_zeroes_what_follows_
     parent = ImageBuilder(MIB, name="parent")
     parent.add_block(0, b"p" * MIB)
     child = ImageBuilder.child_of(parent)
-    child.add_partial_block(0, {sector: b"c" * 512 for sector in range(1, 2048)})
+    child.add_partial_block(0, dict.fromkeys(range(1, 2048), b"c" * 512))
     store, parents = child.build_store(), [parent.build_store()]
     with vhdx.open(store, "r+", parents=parents) as disk:
         disk.write_zeroes(768, 256)

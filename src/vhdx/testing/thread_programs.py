@@ -96,6 +96,9 @@ def _reusers() -> Iterator[ThreadProgram]:
         "trim in a commit, reuse after it", plain, ((_FLUSH, reuse[0]), trim[:1]), before=_FULL
     )
     yield ThreadProgram("trim, reuse in its commit", plain, (trim, reuse), before=_FULL)
+    both = (*trim, *reuse)
+    yield ThreadProgram("read beside trim and reuse", plain, ((_READ(0, 8192),), both), before=_FULL)
+    yield ThreadProgram("overwrite beside trim and reuse", plain, ((_WRITE(0, 8192),), both), before=_FULL)
     reads = (_READ(0, 8192), _READ(0, 8192))
     yield ThreadProgram("read, trim, reuse", plain, (reads, trim, reuse), before=_FULL)
     yield ThreadProgram("write, trim, reuse", plain, ((_WRITE(0, 8192),), trim, reuse), before=_FULL)
@@ -103,6 +106,10 @@ def _reusers() -> Iterator[ThreadProgram]:
 
 def _children() -> Iterator[ThreadProgram]:
     diff, bare = child(), child_without_bitmap()
+    look = (_FLUSH, _READ(MIB, 8192))
+    for base, before in ((diff, (_WRITE(0, 512),)), (bare, (_ZERO(0, MIB),))):
+        name = f"first write beside flush, {base.name}"
+        yield ThreadProgram(name, base, ((_WRITE(MIB + 1024, 1024),), look), before=before)
     bits = (_WRITE(3 * MIB + 4096, 512),), (_WRITE(3 * MIB + 4608, 512), _FLUSH)
     yield ThreadProgram("two bits of one bitmap", diff, bits)
     bitmap = (_WRITE(0, 512), _FLUSH), (_WRITE(MIB, 512), _FLUSH)
