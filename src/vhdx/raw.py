@@ -247,7 +247,10 @@ class RawDevice:
         """Nothing to do."""
 
     def place(self, offset: int, length: int) -> Place | None:
-        """Where a range stands: at the same offset of the file; None if it has no descriptor, or is no range."""
+        """Where a range stands: at the same offset of the file.
+
+        None if it is no range, if there is no descriptor, or if the system reads from none at an offset.
+        """
         if not host.HAVE_PREADV or self._is_closed or self._failure:
             return None
         if offset < 0 or length <= 0 or offset + length > self._size:

@@ -17,6 +17,7 @@ from vhdx.image import Mode
 from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot
 from vhdx.raw import RawDevice
+from vhdx.storage import host
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 from vhdx.testing.device_suite import DeviceSuite, DirectDeviceSuite, PlaceSuite, WritableDeviceSuite
@@ -125,19 +126,23 @@ def _made(folder: Path, kind: str) -> tuple[Path, bytes]:
     return folder / leaf, content
 
 
-class TestRawFileForReading(PlaceSuite):
+class _InFiles:
+    has_places = host.HAVE_PREADV
+
+
+class TestRawFileForReading(_InFiles, PlaceSuite):
     def open_device(self, folder: Path) -> Made:
         path, content = _raw_file(folder)
         return RawDevice.open(path), content
 
 
-class TestRawFile(DirectDeviceSuite):
+class TestRawFile(_InFiles, DirectDeviceSuite):
     def open_device(self, folder: Path) -> Made:
         path, content = _raw_file(folder)
         return RawDevice.open(path, writable=True), content
 
 
-class TestRawFileOfNoWholeSectors(DirectDeviceSuite):
+class TestRawFileOfNoWholeSectors(_InFiles, DirectDeviceSuite):
     def open_device(self, folder: Path) -> Made:
         path, content = _raw_file(folder, 333)
         return RawDevice.open(path, writable=True), content
@@ -151,7 +156,7 @@ class TestRawMemory(DirectDeviceSuite):
         return RawDevice(MemoryStore(content), writable=True), content
 
 
-class TestBlockDevice(DirectDeviceSuite):
+class TestBlockDevice(_InFiles, DirectDeviceSuite):
     @pytest.fixture(autouse=True)
     def _device(self, block_device: str) -> None:
         self.path = block_device
@@ -166,7 +171,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return name
 
 
-class _OfEachKind:
+class _OfEachKind(_InFiles):
     @pytest.fixture(autouse=True)
     def _kind(self, kind: str) -> None:
         self.kind = kind
@@ -190,13 +195,13 @@ class TestSnapshot(_OfEachKind, DirectDeviceSuite):
         return open_snapshot(vhdx.open(path)), content
 
 
-class TestSnapshotOfARawDisk(DirectDeviceSuite):
+class TestSnapshotOfARawDisk(_InFiles, DirectDeviceSuite):
     def open_device(self, folder: Path) -> Made:
         path, content = _raw_file(folder)
         return open_snapshot(RawDevice.open(path)), content
 
 
-class TestImage(DirectDeviceSuite):
+class TestImage(_InFiles, DirectDeviceSuite):
     mode: Mode = "r+"
 
     def open_device(self, folder: Path) -> Made:
@@ -204,7 +209,7 @@ class TestImage(DirectDeviceSuite):
         return vhdx.Image.open(path, self.mode), content
 
 
-class TestImageForReading(PlaceSuite):
+class TestImageForReading(_InFiles, PlaceSuite):
     def open_device(self, folder: Path) -> Made:
         path, content = _made(folder, "dynamic")
         return vhdx.Image.open(path), content

@@ -14,7 +14,7 @@ from vhdx.cli.main import COMMANDS
 
 HEAVY = [
     *("numpy", "fsspec", "rich", "asyncio", "logging", "hypothesis", "ctypes", "json", "socket", "shutil"),
-    *("multiprocessing", "importlib.metadata", "concurrent.futures"),
+    *("multiprocessing", "importlib.metadata", "concurrent.futures", "mfusepy", "vhdx.fuse"),
 ]
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +25,15 @@ from support.mounting import (
 )
 from support.tables import Slot, boot_record
 from vhdx._units import KIB, MIB, TIB
+from vhdx.blockdev.partition import Partition
+from vhdx.fuse.files import disk_files
+from vhdx.fuse.mount import Mount
 from vhdx.ops.check import check_image
 from vhdx.ops.create import create
+from vhdx.raw import RawDevice
 from vhdx.rules import Severity
 from vhdx.storage import libc
+from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 from writing.programs import attempt
 
@@ -214,6 +220,18 @@ def test_raw_file_can_be_mounted_too(tmp_path: Path, place: Path) -> None:
         assert mount.file("p1").read_bytes() == path.read_bytes()[1024:3072]
 
 
+def test_raw_file_can_be_written_to(tmp_path: Path, place: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(boot_record({0: Slot(0x83, 8, 8)}) + bytes(8192 - 512))
+    with mounted(path, place, "--read-write") as mount:
+        with mount.file("p1").open("r+b", buffering=0) as file:
+            file.write(b"written")
+            os.fsync(file.fileno())
+        assert path.read_bytes()[4096:4103] == b"written"
+        assert mount.unmount() == 0
+    assert path.stat().st_size == 8192
+
+
 # -- writing ---------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +411,23 @@ def test_name_with_commas_and_spaces_can_be_mounted(image: Path, place: Path) ->
     assert attempt(sys.executable, "-m", "vhdx", "unmount", place).returncode == 0
     with vhdx.open(odd, "r+"):
         pass
+
+
+def test_any_block_device_can_be_mounted_from_python(place: Path) -> None:
+    data = os.urandom(MIB)
+    ended = threading.Event()
+    with RawDevice(MemoryStore(data)) as device:
+        mount = Mount(disk_files(device, [Partition(3, 4096, 8192, "")], 10**18), str(place), print)
+        mount.start("memory", on_end=ended.set)
+        assert (place / "disk.raw").read_bytes() == data
+        assert (place / "p3").read_bytes() == data[4096:12288]
+        assert (place / "p3").stat().st_mtime_ns == 10**18
+        with (place / "p3").open("rb"):
+            assert not mount.unmount()
+        assert mount.unmount()
+        mount.detach()
+    assert ended.wait(HANG_GUARD_SECONDS)
+    assert not is_mounted(place)
 
 
 # -- refusals --------------------------------------------------------------------------------------------------

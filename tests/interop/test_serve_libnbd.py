@@ -1,6 +1,7 @@
 """libnbd, through its Python binding, asks a served disk everything that it knows how to ask."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.interop
 SYSTEM_PYTHON = "/usr/bin/python3"
 CLIENT = Path(__file__).with_name("libnbd_client.py")
 
+Served = tuple[Serving, Path]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def need_binding() -> None:
@@ -27,6 +30,16 @@ def need_binding() -> None:
 def ask(scenario: str, server: Serving, content: Path) -> None:
     """Have the client play a scenario, which must come to its end."""
     run(SYSTEM_PYTHON, CLIENT, scenario, server.uri, content)
+
+
+@pytest.fixture(scope="module", params=[512, 4096])
+def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A chain of three files with sectors of this size, served read-only, and what it holds."""
+    folder = tmp_path_factory.mktemp("chain")
+    leaf, *_ = chain_of_three(folder, sector_size=request.param)
+    content = flattened(leaf, folder / "content.raw")
+    with serving(folder, "--read-only", leaf) as server:
+        yield server, content
 
 
 @pytest.mark.parametrize(
@@ -42,12 +55,8 @@ def ask(scenario: str, server: Serving, content: Path) -> None:
         "writes_to_a_read_only_export_are_refused",
     ],
 )
-@pytest.mark.parametrize("sector_size", [512, 4096])
-def test_read_only_chain(tmp_path: Path, scenario: str, sector_size: int) -> None:
-    leaf, *_ = chain_of_three(tmp_path, sector_size=sector_size)
-    content = flattened(leaf, tmp_path / "content.raw")
-    with serving(tmp_path, "--read-only", leaf) as server:
-        ask(scenario, server, content)
+def test_read_only_chain(chain: Served, scenario: str) -> None:
+    ask(scenario, *chain)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,7 @@ def test_writable_image(tmp_path: Path, scenario: str, sector_size: int) -> None
 def test_status_of_a_disk_with_many_changes_has_them_all(tmp_path: Path) -> None:
     builder = ImageBuilder(200 * MIB)
     for block in range(0, 200, 2):
-        builder.add_block(block, bytes([block + 1]) * MIB)
+        builder.add_block(block, bytes([block + 1]) * 4096)
     image = builder.write(tmp_path / "disk.vhdx")
     content = flattened(image, tmp_path / "content.raw")
     with serving(tmp_path, "--read-only", image) as server:

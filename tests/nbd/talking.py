@@ -18,6 +18,7 @@ from vhdx.nbd.connection import Connection
 from vhdx.nbd.handshake import Agreement
 from vhdx.nbd.journal import Journal
 from vhdx.nbd.transmission import ProtocolError
+from vhdx.nbd.turns import Turns
 from vhdx.raw import RawDevice
 from vhdx.storage.base import ByteStore
 from vhdx.storage.file import FileStore
@@ -190,7 +191,7 @@ def session(
     lines: list[str] = []
     ended: list[str] = []
     connection = Connection(
-        channel, device, agreement, received, budget or Budget(), threading.Lock(), Journal(lines.append)
+        channel, device, agreement, received, budget or Budget(), Turns(), Journal(lines.append)
     )
 
     def run() -> None:

@@ -169,6 +169,7 @@ def test_writer_keeps_others_out(path: Path) -> None:
         RawDevice.open(path, writable=True)
 
 
+@pytest.mark.skipif(not host.HAVE_PREADV, reason="this system reads at no offset")
 def test_place_is_the_same_offset_of_the_file(path: Path) -> None:
     with RawDevice.open(path, writable=True) as device:
         direct: DirectDevice = device

@@ -125,7 +125,8 @@ def force_unmount(directory: Path) -> None:
 def is_mounted(directory: Path) -> bool:
     """Whether the system's table names the directory; does not ask the mount itself, which may be dead."""
     table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    return any(line.split(" ")[4] == str(directory) for line in table.splitlines())
+    # Blanks in names are written as octal numbers.
+    return str(directory).replace(" ", r"\040") in (line.split(" ")[4] for line in table.splitlines())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import vhdx
 from nbd.talking import Talk
 from support import nbd_wire as wire
 
-GUARD_SECONDS = 120
+GUARD_SECONDS = 300
 """No server that serves a single test lives longer: one that hangs fails its test."""
 STOP_SECONDS = 20
 """No server takes longer to stop."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-GUARD_SECONDS = 120
+GUARD_SECONDS = 300
 """A program that takes longer hangs."""
 
 

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import stat
+import threading
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -218,15 +219,31 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
 
     def read(self, _path: bytes | None, buffer: Any, size: int, offset: int, info: Any) -> int:
         """Let the device fill libfuse's buffer."""
+        _keep_thread()
         return int(self.operations.read_into(_view(buffer, size), offset, info.contents.fh))
 
     def write(self, _path: bytes | None, buffer: Any, size: int, offset: int, info: Any) -> int:
         """Let the device take libfuse's buffer."""
+        _keep_thread()
         return int(self.operations.write_from(_view(buffer, size), offset, info.contents.fh))
 
     def lseek(self, _path: bytes | None, offset: int, whence: int, info: Any) -> int:
         """Find data or a hole."""
         return int(self.operations.lseek(offset, whence, info.contents.fh))
+
+
+class _Kept(threading.local):
+    is_kept = False
+
+
+_KEPT: Final = _Kept()
+
+
+def _keep_thread() -> None:
+    """Let Python keep its record of libfuse's thread between calls, which it else makes anew for each."""
+    if not _KEPT.is_kept:
+        ctypes.pythonapi.PyGILState_Ensure()
+        _KEPT.is_kept = True
 
 
 def _view(buffer: Any, size: int) -> memoryview:

@@ -14,6 +14,7 @@ from vhdx.errors import VhdxError
 from vhdx.nbd.channel import ChannelError
 from vhdx.nbd.commands import error_number, perform
 from vhdx.nbd.constants import Command, CommandFlag, NbdError
+from vhdx.nbd.flushing import Flushes
 from vhdx.nbd.pins import LingeringPins
 from vhdx.nbd.reading import CHUNK_SIZE, Reads
 from vhdx.nbd.transmission import (
@@ -28,8 +29,7 @@ from vhdx.nbd.workers import Workers
 from vhdx.nbd.writing import Writes
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.handshake import Agreement
     from vhdx.nbd.journal import Journal
+    from vhdx.nbd.turns import Turns
 
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
 _DISC: Final = int(Command.DISC)
+_FLUSH: Final = int(Command.FLUSH)
 _FUA: Final = int(CommandFlag.FUA)
 
 _MAX_DRAINED: Final = 128 << 20
@@ -58,10 +60,10 @@ class Connection:
         agreement: Agreement,
         received: bytes,
         budget: Budget,
-        turn: threading.Lock,
+        turns: Turns,
         journal: Journal,
     ) -> None:
-        """`received`: what the client sent behind the handshake. `budget` and `turn` are the server's."""
+        """`received`: what the client sent behind the handshake. `budget` and `turns` are the server's."""
         self._channel = channel
         self._device = device
         self._agreement = agreement
@@ -86,11 +88,12 @@ class Connection:
             channel,
             self._pins,
             self._share,
-            turn,
+            turns.reading,
             fail=self._failure,
             give_out=self._give_out,
         )
-        self._writes = Writes(device, self._replies, turn, perform=self._overwrite)
+        self._writes = Writes(device, self._replies, turns.writing, perform=self._overwrite)
+        self._flushes = Flushes()
         self._given_out = 0
         self._is_stopping = False
         self._broken: ChannelError | None = None
@@ -152,8 +155,10 @@ class Connection:
                 self._reads.add(request)
             elif request.command == _WRITE:
                 self._write(request)
-            else:
+            elif request.command != _FLUSH or self._flushes.add(request):
                 self._give_out(request)
+            else:
+                self._given_out += 1
             if self._journal.keeps_requests and given_out == self._given_out:
                 served.append(request)
         self._send()
@@ -207,9 +212,7 @@ class Connection:
         self._give_out(request, owned)
 
     def _overwrite(self, request: Request, payload: Buffer) -> list[Buffer]:
-        return self._try(
-            request, lambda: perform(self._device, request, self._replies, (), payload, self._goes_on)
-        )
+        return self._do_once((request,), payload)
 
     def _receive_payload(self, length: int) -> memoryview:
         """A payload that stays until anything else is received."""
@@ -246,19 +249,18 @@ class Connection:
         self._workers.submit(lambda: self._serve_apart(request, payload, started))
 
     def _serve_apart(self, request: Request, payload: bytearray | None, started: float) -> None:
+        requests: Sequence[Request] = (request,)
         try:
             if request.command == _READ:
                 self._reads.answer_apart(request)
             else:
-                contexts = self._agreement.contexts
-                answer = self._try(
-                    request,
-                    lambda: perform(self._device, request, self._replies, contexts, payload, self._goes_on),
-                )
+                if request.command == _FLUSH:
+                    requests = self._flushes.take()
+                answer = self._do_once(requests, payload)
                 with self._share.waiting_for_client():
                     self._channel.send(answer)
             if self._journal.keeps_requests:
-                self._journal.served(self._channel.peer, (request,), started)
+                self._journal.served(self._channel.peer, requests, started)
         except BaseException as error:
             # Part of a reply may have been sent: the stream is out of step.
             self._channel.shut_down()
@@ -269,12 +271,16 @@ class Connection:
             if payload is not None:
                 self._share.release(len(payload))
 
-    def _try(self, request: Request, action: Callable[[], list[Buffer]]) -> list[Buffer]:
-        """Do what a request asks for; what goes wrong with it is the answer."""
+    def _do_once(self, requests: Sequence[Request], payload: Buffer | None) -> list[Buffer]:
+        """Do what all requests ask for; what goes wrong with it is the answer."""
+        first, *others = requests
         try:
-            return action()
+            answer = perform(
+                self._device, first, self._replies, self._agreement.contexts, payload, self._goes_on
+            )
         except (VhdxError, OSError, EOFError) as error:
-            return [self._failure(request, error)]
+            return [self._failure(request, error) for request in requests]
+        return answer + [self._replies.done(request) for request in others]
 
     def _failure(self, request: Request, error: Exception) -> bytes:
         number = error_number(error)

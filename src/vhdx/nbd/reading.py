@@ -4,8 +4,7 @@ Small reads whose place in a file is known go straight into one buffer of replie
 from its page cache. What is in memory is had at once (RWF_NOWAIT). For all that is not, the kernel is told
 first and waited for afterwards, so that one disk access does not wait for the one before.
 
-Looking for what is in memory is the part that keeps the interpreter busy. Connections take turns at it: threads
-that fight over the interpreter's lock at every system call are slower than threads that wait for each other.
+Looking for what is in memory is the part that keeps the interpreter busy: connections take turns at it.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from vhdx.nbd.constants import OptionReply
 from vhdx.nbd.export import offer
 from vhdx.nbd.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
 from vhdx.nbd.transmission import ProtocolError
+from vhdx.nbd.turns import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -82,7 +83,7 @@ class Server:
         self._journal = journal
         self._settings = settings or ServerSettings()
         self._budget = Budget()
-        self._turn = threading.Lock()
+        self._turns = Turns()
         self._lock = threading.Lock()
         self._clients: dict[_Client, None] = {}
         """Oldest first."""
@@ -234,7 +235,7 @@ class Server:
                 agreement,
                 handshake.unread,
                 self._budget,
-                self._turn,
+                self._turns,
                 self._journal,
             )
             with self._lock:

@@ -1,7 +1,7 @@
 """Overwriting in place: many small writes in one go.
 
 A write that changes no tables goes straight to its place in the file, as a small read comes from there. What has
-arrived together is written together, and connections take turns at it, for the reason that `reading` gives.
+arrived together is written together, and connections take turns at it.
 """
 
 from __future__ import annotations

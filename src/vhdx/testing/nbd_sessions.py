@@ -24,6 +24,7 @@ from vhdx.nbd.export import offer
 from vhdx.nbd.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
 from vhdx.nbd.journal import Journal
 from vhdx.nbd.transmission import ProtocolError
+from vhdx.nbd.turns import Turns
 from vhdx.ops.create import create
 from vhdx.raw import RawDevice
 from vhdx.storage.memory import MemoryStore
@@ -223,7 +224,7 @@ def _serve(channel: _Script, device: DirectDevice, budget: Budget) -> tuple[str,
                         events.append(handshake.refused(OptionReply.ERR_UNSUP, ""))
     greeted = len(channel.sent)
     connection = Connection(
-        channel, device, agreement, handshake.unread, budget, threading.Lock(), Journal(lambda _: None)
+        channel, device, agreement, handshake.unread, budget, Turns(), Journal(lambda _: None)
     )
     try:
         connection.run()

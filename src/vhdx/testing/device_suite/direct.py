@@ -24,7 +24,7 @@ class PlaceSuite(DeviceSuite):
     """The half of `DirectDeviceSuite` that a device which is open for reading can keep, too."""
 
     has_places: ClassVar[bool] = True
-    """Whether the device stands in an open file at all: then some range must have a place."""
+    """Whether the device stands in a file that can be read at an offset: then some range must have a place."""
 
     def open_device(self, folder: Path) -> tuple[DirectDevice, bytes]:
         """A new device, and what it holds."""
@@ -61,7 +61,10 @@ class PlaceSuite(DeviceSuite):
             assert not any(device.writes_in_place(offset, length) for offset, length in probes(device))
 
     def test_closed_device_has_no_places(self, device: DirectDevice) -> None:
-        """Not even for who took a pin before."""
+        """Not even for who took a pin before, or has written."""
+        if device.limits.writable:
+            device.pwrite(b"w" * device.limits.allocation_size, 0)
+            assert device.writes_in_place(0, 1)
         pin = device.pin()
         device.close()
         for offset, length in probes(device):
@@ -141,10 +144,7 @@ def _places(device: DirectDevice, count: int, unit: int) -> list[Place | None]:
 
 
 def _read(place: Place, length: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(place.fd, length, place.file_offset)
-    os.lseek(place.fd, place.file_offset, os.SEEK_SET)
-    return os.read(place.fd, length)
+    return os.pread(place.fd, length, place.file_offset)
 
 
 @contextmanager
