@@ -1,6 +1,6 @@
 """Every device of the library keeps what block devices promise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot
 from vhdx.raw import RawDevice
 from vhdx.storage import host
+from vhdx.storage.base import StoreExtent
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 from vhdx.testing.device_suite import DeviceSuite, DirectDeviceSuite, PlaceSuite, WritableDeviceSuite
@@ -148,12 +149,21 @@ class TestRawFileOfNoWholeSectors(_InFiles, DirectDeviceSuite):
         return RawDevice.open(path, writable=True), content
 
 
+class _InPieces(MemoryStore):
+    """Tells its extents in halves, as a store may."""
+
+    def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
+        for start, count, kind in super().extents(file_offset, length):
+            yield StoreExtent(start, count // 2, kind)
+            yield StoreExtent(start + count // 2, count - count // 2, kind)
+
+
 class TestRawMemory(DirectDeviceSuite):
     has_places = False
 
     def open_device(self, folder: Path) -> Made:
         content = _content()
-        return RawDevice(MemoryStore(content), writable=True), content
+        return RawDevice(_InPieces(content), writable=True), content
 
 
 class TestBlockDevice(_InFiles, DirectDeviceSuite):

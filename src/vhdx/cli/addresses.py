@@ -36,6 +36,8 @@ class Place:
     """Listening sockets."""
 
     sockets: list[socket.socket]
+    host: str | None = None
+    """As it was asked for: a certificate is made out to a name, not to a number."""
 
     def uri(self, export: str, *, tls: bool) -> str:
         """Where a client finds an export ([NBD URI] specification)."""
@@ -44,7 +46,8 @@ class Place:
         scheme = "nbds" if tls else "nbd"
         name = self.sockets[0].getsockname()
         if isinstance(name, tuple):
-            host = f"[{name[0]}]" if ":" in name[0] else name[0]
+            host = self.host or name[0]
+            host = f"[{host}]" if ":" in host else host
             return f"{scheme}://{host}:{name[1]}/{quote(export)}"
         return f"{scheme}+unix:///{quote(export)}?socket={quote(os.fsdecode(name))}"
 
@@ -86,7 +89,7 @@ def listen(address: Address, *, may_be_public: bool) -> Iterator[Place]:
             stack.callback(_unlink, path)
         for listener in sockets:
             stack.callback(listener.close)
-        yield Place(sockets)
+        yield Place(sockets, None if passed else address.host)
 
 
 def _passed_sockets() -> list[socket.socket]:

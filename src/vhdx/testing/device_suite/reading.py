@@ -73,6 +73,8 @@ class DeviceSuite:
         device.pread_into(numbers, 2)
         assert numbers.tobytes() == content[2 : 2 + 64 * numbers.itemsize]
         numbers.append(1)  # BufferError while anybody holds a view
+        with pytest.raises(RequestError):
+            device.pread_into(numbers, device.size - len(numbers))  # items are not bytes
         plain = bytearray(4096 + 2)
         with memoryview(plain)[1:-1] as inner, inner.cast("B", (64, 64)) as table:
             device.pread_into(table, 512)

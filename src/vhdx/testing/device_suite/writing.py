@@ -64,7 +64,7 @@ class WritableDeviceSuite(DeviceSuite):
     def test_trimmed_ranges_read_as_before_or_as_zeroes(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """And nothing else changes."""
+        """Whole units as zeroes if the device says that it can trim; and nothing else changes."""
         for offset, length in reversed(probes(device)):
             device.trim(length, offset)
             self._take_over_trim(device, content, offset, length)
@@ -79,6 +79,11 @@ class WritableDeviceSuite(DeviceSuite):
             if piece != before and any(piece):
                 assert all(new in (0, old) for new, old in zip(piece, before, strict=True))
         content[offset : offset + length] = found
+        if device.limits.trim is Ability.NATIVE:
+            unit = device.limits.allocation_size
+            end = offset + length
+            first, last = -(-offset // unit) * unit, end if end == device.size else end // unit * unit
+            assert not any(content[first:last]), f"whole units from {first} to {last} are not zero"
 
     def test_trim_and_fast_zeroes_do_what_the_limits_say(
         self, device: WritableDevice, content: bytearray
@@ -128,6 +133,9 @@ class WritableDeviceSuite(DeviceSuite):
         device.pwrite(numbers, 3)
         content[3 : 3 + 64 * numbers.itemsize] = numbers.tobytes()
         numbers.append(1)  # BufferError while anybody holds a view
+        with pytest.raises(RequestError):
+            device.pwrite(numbers, device.size - len(numbers))  # items are not bytes
+        assert device.size == len(content)
         with memoryview(bytes(range(256)) * 16) as plain, plain.cast("B", (64, 64)) as table:
             device.pwrite(table, 1000)
         content[1000 : 1000 + 4096] = bytes(range(256)) * 16
