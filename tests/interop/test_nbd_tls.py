@@ -190,7 +190,7 @@ def test_client_that_insists_on_tls_is_not_served_without(
 def test_name_of_a_tcp_server_is_checked(tmp_path: Path, image: Path, ca: trustme.CA) -> None:
     client = write_client(tmp_path / "client", ca, issued_by=ca)
     with tcp_server(tmp_path, image, write_server(tmp_path / "server", ca, clients_of=ca)) as server:
-        assert server.uri.startswith("nbds://127.0.0.1:")
+        assert server.uri.startswith("nbds://")
         assert size_told_to(client, server) == SIZE
     elsewhere = write_server(tmp_path / "elsewhere", ca, clients_of=ca, names=["elsewhere.test"])
     with tcp_server(tmp_path, image, elsewhere) as server:
