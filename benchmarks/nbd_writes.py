@@ -35,7 +35,7 @@ def bench(work: Path, rounds: int, scale: float) -> None:
         fio_in_turns(title, contenders, work, rounds, size, job)
 
     empty = work / "empty.vhdx"
-    count = max(32, int(4096 * scale))
+    count = max(16, int(4096 * scale))
     prepare = functools.partial(create_image, empty, count * MIB, MIB)
     for flushes, depth in chosen((("", 1), ("", 16), ("--fsync=32", 1), ("--fsync=32", 16)), scale):
         extra = [f"--io_size={count * 4 * KIB}", *flushes.split()]

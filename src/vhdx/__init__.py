@@ -1,4 +1,4 @@
-"""VHDX virtual disks: open, read, check, map, compare, convert and create them.
+"""VHDX virtual disks: open, read, write, check, convert, compare, create and serve them.
 
 import vhdx
 

@@ -107,6 +107,8 @@ class LayeredDevice:
         self._end = leaf.size
         """Where the short way of reading ends: the virtual size, or 0 once the device is closed."""
         self._leaf_place = leaf.plain_file_offset
+        # Looked up once: a server asks for a place with each request.
+        self._placing = tuple((layer, layer.size, layer.plain_file_offset) for layer in layers)
         self._leaf_read = reader_of(leaf.store)
 
     @property
@@ -225,10 +227,10 @@ class LayeredDevice:
         end = offset + length
         if offset < 0 or length <= 0 or self._closed:
             return None
-        for layer in self._layers:
-            if end > layer.size:
+        for layer, size, plain_file_offset in self._placing:
+            if end > size:
                 return None
-            file_offset = layer.plain_file_offset(offset, length)
+            file_offset = plain_file_offset(offset, length)
             if file_offset >= 0:
                 return _place_in(layer.store, file_offset, length)
             if file_offset != LEFT_TO_PARENT:

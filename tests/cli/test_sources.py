@@ -34,7 +34,9 @@ def test_image_is_opened_for_writing_and_its_parents_for_reading(chain: list[Pat
 def test_raw_disk_is_opened_for_writing(tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     path.write_bytes(b"x" * 1000)
-    with open_source(str(path), options(), None, writable=True) as disk:
+    with pytest.raises(UsageError, match="only with -f raw"):
+        open_source(str(path), options(), None, writable=True)
+    with open_source(str(path), options(), "raw", writable=True) as disk:
         assert isinstance(disk, RawDevice)
         disk.pwrite(b"written", 993)
     assert path.read_bytes() == b"x" * 993 + b"written"
@@ -72,7 +74,7 @@ def test_file_system_without_locks_is_written_to_only_if_told_so(
     monkeypatch.setattr(locking, "_lock_ofd", refuse)
     monkeypatch.setattr(locking, "_lock_whole", refuse)
     with pytest.raises(vhdx.ImageLockedError, match="--no-lock"):
-        open_source(str(path), options(), None, writable=True)
-    with open_source(str(path), options("--no-lock"), None, writable=True) as disk:
+        open_source(str(path), options(), path.suffix[1:], writable=True)
+    with open_source(str(path), options("--no-lock"), path.suffix[1:], writable=True) as disk:
         disk.pwrite(b"written", 0)
     assert "not locked" in capsys.readouterr().err

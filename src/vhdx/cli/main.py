@@ -101,7 +101,7 @@ def _parser(arguments: list[str]) -> Parser:
     """Make the parser, with the options of the verb that is asked for."""
     parser = Parser(
         prog="vhdx",
-        description="Open, read, check, map, compare, convert and create VHDX virtual disks.",
+        description="Open, read, write, check, convert, compare, create, serve and mount VHDX virtual disks.",
         epilog="'vhdx COMMAND --help' tells more about a command.",
     )
     if arguments[:1] == ["--version"]:

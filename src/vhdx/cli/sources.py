@@ -53,6 +53,12 @@ def open_source(
         if not is_vhdx:
             if file_format is None:
                 _refuse_unless_raw(store)
+                if writable:
+                    # Whoever writes decides what the content looks like, and so what would be opened next time.
+                    raise UsageError(
+                        f"{path}: a raw disk is written to only with -f raw, which never guesses: its content could"
+                        " be made to look like a VHDX"
+                    )
             return RawDevice(store, writable=writable)
         settings = {"parents": parent_policy(options), "strict": options.strict, "lock": lock}
         if writable:

@@ -143,10 +143,14 @@ class Writer:
 
     def writes_in_place(self, offset: int, length: int) -> bool:
         """Whether a write of this range finds the session begun and sound, and all blocks fully present."""
-        is_ready = self._session.has_begun and self._committer.poison is None
-        return is_ready and all(
-            self._bat.payload_entry(block) & STATE_MASK == PayloadState.FULLY_PRESENT
-            for block, _, _ in self._blocks(offset, length)
+        if not self._session.has_begun or self._committer.poison is not None:
+            return False
+        first, last = offset // self._geometry.block_size, (offset + length - 1) // self._geometry.block_size
+        entry_of = self._bat.payload_entry
+        if entry_of(first) & STATE_MASK != PayloadState.FULLY_PRESENT:
+            return False
+        return first >= last or all(
+            entry_of(block) & STATE_MASK == PayloadState.FULLY_PRESENT for block in range(first + 1, last + 1)
         )
 
     def flush(self) -> None:

@@ -79,6 +79,11 @@ class Journal:
         with self._lock:
             self._write_line(text)
 
+    def detail(self, text: str) -> None:
+        """Write one line for those who asked for many."""
+        if self._verbose:
+            self.line(text)
+
     def failed(self, peer: str, request: Request, error: Exception) -> None:
         """A request could not be done."""
         self.line(f"{peer}: {_spell(request)}: {error}")

@@ -244,7 +244,7 @@ class Server:
                     connection.stop()
             self._journal.line(f"{client.channel.peer}: connected to {agreement.export_name!r}")
             connection.run()
-            self._journal.line(f"{client.channel.peer}: left")
+            self._journal.detail(f"{client.channel.peer}: left")
         finally:
             opened.close()
 
