@@ -67,6 +67,36 @@ NO_SPACE: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.parametrize("kind", ["partially present", "soft anchor"])
+def test_block_keeps_the_space_that_a_write_into_it_failed_to_fill(kind: str) -> None:
+    parent = ImageBuilder(8 * MIB, name="parent")
+    image = (
+        ImageBuilder.child_of(parent, block_size=MIB)
+        if kind == "partially present"
+        else ImageBuilder(8 * MIB)
+    )
+    if kind == "partially present":
+        place = image.add_partial_block(2, {3: b"o" * 512})
+    else:
+        place = image.allocate(image.geometry.block_size)
+        image.set_block(2, PayloadState.UNMAPPED, place)
+    store = WatchedStore(image.build_store())
+    block_size = image.geometry.block_size
+    with vhdx.open(store, "r+", parents=[WatchedStore(parent.build_store())]) as disk:
+        store.before = fail_on("pwrite", error_of(errno.EIO), above=place)
+        with pytest.raises(OSError, match="error"):
+            disk.pwrite(b"n" * 512, 2 * block_size)
+        store.before = lambda _: None
+        disk.pwrite(b"x" * block_size, 0)
+        disk.pwrite(b"y" * block_size, block_size)
+        if kind == "partially present":
+            assert disk.pread(512, 2 * block_size + 3 * 512) == b"o" * 512
+        disk.pwrite(b"n" * 512, 2 * block_size)
+        assert disk.pread(1, 0) == b"x"
+        assert disk.pread(1, block_size) == b"y"
+    assert faults(store) == []
+
+
 @pytest.mark.parametrize("child", [False, True])
 @pytest.mark.parametrize("name", NO_SPACE)
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])

@@ -152,22 +152,29 @@ def no_log() -> CrashBase:
 def foreign_log() -> CrashBase:
     """A child with a dirty log as others write it: zero descriptors, older entries, growth that was lost.
 
-    Block 1 lies past the end of the file until the log is replayed; the bitmap is zeroed and then changed.
+    Block 1 lies past the end of the file until the log is replayed. The bitmap is zeroed, changed, and zeroed again:
+    until then its bits show garbage in place of the parent. The table is zeroed and then changed.
     """
     parent = ImageBuilder(2 * MIB + TAIL, MIB, name="parent")
     for block in range(2):
         _stamp(parent, block, parent.add_block(block), PARENT)
     image = ImageBuilder.child_of(parent, name="foreign log")
     _add_garbage(image)
-    offset = image.add_partial_block(0, {sector: stamps(0, sector * 512, 512, FIRST) for sector in (0, 5)})
+    offset = image.add_partial_block(0, {})
+    image.content.append((offset, garbage(2 * _EDGE)))
     bitmap_offset, bits = image.bitmaps[0]
-    right = bytes(bits[:4096])
-    bits[:8192] = b"\xff" * 8192
+    wrong = b"\xff" * 8192
+    bits[:8192] = wrong
     end = image.length()
     entry = image.geometry.entry_of_block(1)
     image.dirty_log(
         image.bat_change(entry, make_entry(PayloadState.ZERO, 0)),
-        [zero_change(bitmap_offset, MIB), data_change(bitmap_offset, right)],
+        [
+            zero_change(bitmap_offset, MIB),
+            data_change(bitmap_offset, wrong[:4096]),
+            zero_change(bitmap_offset, 4096),
+            zero_change(image.bat_offset, 4096),
+        ],
         image.bat_change(entry, make_entry(PayloadState.FULLY_PRESENT, end)),
     )
     image.log_entries[-1].last_file_offset = end + MIB
