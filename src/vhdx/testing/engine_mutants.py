@@ -419,7 +419,7 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py _replay_onto_disk: no `self._leave_overlay()`": (
         "in memory: what a session reads of itself after a replay is a matter of tests/writing/test_sessions.py"
     ),
-    "a failed write gives back space that an entry names": (
+    "writer.py: a failed write gives back space that an entry names": (
         "no crash, but a failed write into a block's own space: a matter of tests/writing/test_failures.py"
     ),
     "session.py _replay_onto_disk: `self._leave_overlay()` before `self._headers.update(log_guid=ZERO_GUID)`": (
