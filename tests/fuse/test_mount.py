@@ -223,7 +223,7 @@ def test_raw_file_can_be_mounted_too(tmp_path: Path, place: Path) -> None:
 def test_raw_file_can_be_written_to(tmp_path: Path, place: Path) -> None:
     path = tmp_path / "disk.img"
     path.write_bytes(boot_record({0: Slot(0x83, 8, 8)}) + bytes(8192 - 512))
-    with mounted(path, place, "--read-write") as mount:
+    with mounted(path, place, "--read-write", "-f", "raw") as mount:
         with mount.file("p1").open("r+b", buffering=0) as file:
             file.write(b"written")
             os.fsync(file.fileno())

@@ -116,7 +116,7 @@ def test_several_exports_are_told_apart_by_their_names(tmp_path: Path) -> None:
     second = tmp_path / "second.raw"
     second.write_bytes(b"second" * 1024)
     images = (f"one={first}", f"zwei & more={second}")
-    with serving(tmp_path, *images, exports=2) as server:
+    with serving(tmp_path, "--read-only", *images, exports=2) as server:
         listed = json.loads(nbdinfo("--list", "--json", server.uris[0]))["exports"]
         assert [(each["export-name"], each["export-size"]) for each in listed] == [
             ("one", SIZE),
