@@ -413,6 +413,13 @@ def test_name_with_commas_and_spaces_can_be_mounted(image: Path, place: Path) ->
         pass
 
 
+def ignores_broken_pipes() -> bool:
+    """Whether SIGPIPE is ignored by this process, as the kernel has it."""
+    status = Path("/proc/self/status").read_text()
+    (ignored,) = [line for line in status.splitlines() if line.startswith("SigIgn:")]
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGPIPE - 1) & 1)
+
+
 def test_any_block_device_can_be_mounted_from_python(place: Path) -> None:
     data = os.urandom(MIB)
     ended = threading.Event()
@@ -428,6 +435,7 @@ def test_any_block_device_can_be_mounted_from_python(place: Path) -> None:
         mount.detach()
     assert ended.wait(HANG_GUARD_SECONDS)
     assert not is_mounted(place)
+    assert ignores_broken_pipes(), "the next write to a closed socket would end the process"
 
 
 # -- refusals --------------------------------------------------------------------------------------------------

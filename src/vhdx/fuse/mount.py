@@ -90,6 +90,7 @@ class Mount:
         except BaseException as error:  # told by whoever waits
             self._failure = error
         finally:
+            _ignore_broken_pipes()
             self._ended.set()
             self._on_end()
 
@@ -128,6 +129,15 @@ class Mount:
             return Path(self.directory).stat().st_dev == self._device_number
         except OSError as error:
             return error.errno == errno.ENOTCONN
+
+
+def _ignore_broken_pipes() -> None:
+    """Ignore SIGPIPE again, as Python does: at its end libfuse sets it to end the process, whatever it was before."""
+    if signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN:
+        import ctypes
+
+        # Python lets only the main thread change what a signal does.
+        ctypes.CDLL(None).signal(ctypes.c_int(signal.SIGPIPE), ctypes.c_void_p(int(signal.SIG_IGN)))
 
 
 def check_directory(directory: str) -> None:
