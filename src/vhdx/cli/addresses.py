@@ -116,8 +116,8 @@ def _listen_tcp(host: str, port: int, *, may_be_public: bool) -> list[socket.soc
         for *_, place in found:
             if not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_loopback:
                 raise UsageError(
-                    f"{place[0]} can be reached from other machines, and nothing would be encrypted or asked for a"
-                    " password; use --tls-certs DIR, or say --allow-plaintext"
+                    f"{place[0]} can be reached from other machines, and without TLS anybody there could use the disk;"
+                    " use --tls-certs DIR, or say --allow-plaintext"
                 )
     sockets: list[socket.socket] = []
     for family, kind, protocol, _, place in found:
