@@ -116,7 +116,7 @@ def _listen_tcp(host: str, port: int, *, may_be_public: bool) -> list[socket.soc
         for *_, place in found:
             if not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_loopback:
                 raise UsageError(
-                    f"{place[0]} can be reached from other machines, and without TLS anybody there could use the disk;"
+                    f"{place[0]} can be reached from other machines, and without TLS anybody there could use it;"
                     " use --tls-certs DIR, or say --allow-plaintext"
                 )
     sockets: list[socket.socket] = []
