@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vhdx.cli.addresses import Address, listen, parse_address
@@ -118,7 +119,7 @@ def _exports(options: argparse.Namespace) -> dict[str, Export]:
             raise UsageError(f"two exports are called {name!r}; give them names with NAME=IMAGE")
         exports[name] = Export(
             name,
-            _opener(path, options),
+            partial(_open, path, options),
             description=os.path.basename(path),  # noqa: PTH119
             keeps_open=options.snapshot,
         )
@@ -135,26 +136,15 @@ def _split(text: str, default_name: str | None) -> tuple[str, str]:
     return name, path
 
 
-class _Opener:
-    """Opens one image as the options say."""
+def _open(path: str, options: argparse.Namespace) -> DirectDevice:
+    """Open one image as the options say. Raises: UsageError, VhdxError, OSError."""
+    writable = not (options.read_only or options.snapshot)
+    device = open_source(path, options, options.format, writable=writable)
+    if not options.snapshot:
+        return device
+    from vhdx.ops.snapshot import open_snapshot
 
-    def __init__(self, path: str, options: argparse.Namespace) -> None:
-        self._path = path
-        self._options = options
-
-    def __call__(self) -> DirectDevice:
-        options = self._options
-        writable = not (options.read_only or options.snapshot)
-        device = open_source(self._path, options, options.format, writable=writable)
-        if not options.snapshot:
-            return device
-        from vhdx.ops.snapshot import open_snapshot
-
-        return open_snapshot(device)
-
-
-def _opener(path: str, options: argparse.Namespace) -> _Opener:
-    return _Opener(path, options)
+    return open_snapshot(device)
 
 
 class _PidFile:
