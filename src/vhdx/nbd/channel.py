@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import array
 import os
-import select
+import selectors
 import socket
 import sys
 import threading
@@ -23,6 +23,8 @@ _MSG_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 _MAX_PARTS: Final = 512
 """Below IOV_MAX everywhere."""
 _SIOCOUTQ: Final = 0x5411
+# select() takes no descriptor above 1023, and a server may have more of them.
+_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _SEND_BUFFER_SIZE: Final = 512 << 10
 """Of a Unix socket, so that a large reply takes fewer turns of the two processes; the system may allow less."""
 
@@ -105,7 +107,9 @@ class SocketChannel:
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until there is something to receive."""
         try:
-            return bool(select.select((self._socket,), (), (), timeout_seconds)[0])
+            with _Selector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                return bool(selector.select(timeout_seconds))
         except (OSError, ValueError) as error:
             raise _failed(error) from None
 
