@@ -37,7 +37,7 @@ class Disk(WritableLayers):
         leaf = images[0]
         super().__init__(images if base is None else (*images, base), leaf.writer)
         if leaf.writer is not None:
-            leaf.writer.read_through = self.pread
+            leaf.writer.blocks.read_through = self.pread
         self._leaf = images[0]
 
     @property

@@ -23,6 +23,7 @@ DATA, HOLE = StoreKind.DATA, StoreKind.HOLE
 
 positional = pytest.mark.skipif(not host.HAVE_PREADV, reason="preadv is switched off")
 hole_seeking = pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="SEEK_HOLE is switched off")
+behind = pytest.mark.skipif(not host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
 punching = pytest.mark.skipif(not host.HAVE_FALLOCATE, reason="fallocate is switched off")
 
 
@@ -243,6 +244,49 @@ def test_short_writes_are_continued(store: FileStore, image: Path, monkeypatch: 
     before = image.read_bytes()
     store.pwrite(b"x" * 10_000, 500)
     assert image.read_bytes() == before[:500] + b"x" * 10_000 + before[10_500:]
+
+
+@behind
+def test_large_write_is_on_its_way_before_a_flush(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, real = list[tuple[int, int]](), libc.start_writeback
+
+    def watched(fd: int, file_offset: int, length: int) -> None:
+        begun.append((file_offset, length))
+        real(fd, file_offset, length)
+
+    monkeypatch.setattr(libc, "start_writeback", watched)
+    store.pwrite(b"x" * MIB, 4096)
+    store.pwrite(b"y" * 4096, 0)  # what is small waits for others
+    assert begun == [(4096, MIB)]
+    assert pread(store, MIB + 4096, 0) == b"y" * 4096 + b"x" * MIB
+
+
+@behind
+def test_large_write_needs_no_help_of_the_system(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[int]()
+
+    def unknown(fd: int, file_offset: int, length: int) -> None:
+        calls.append(length)
+        raise OSError(errno.ENOSYS, "not known")
+
+    monkeypatch.setattr(libc, "start_writeback", unknown)
+    for number in range(3):
+        store.pwrite(bytes([number]) * MIB, 0)
+    assert calls == [MIB]  # asked once
+    assert pread(store, MIB, 0) == bytes([2]) * MIB
+
+
+@behind
+def test_error_of_the_device_is_told_by_the_write_that_meets_it(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(fd: int, file_offset: int, length: int) -> None:
+        raise OSError(errno.EIO, "bad device")
+
+    monkeypatch.setattr(libc, "start_writeback", failing)
+    with pytest.raises(OSError, match="bad device") as caught:  # no flush need hear of it again
+        store.pwrite(b"x" * MIB, 0)
+    assert caught.value.filename == store.name
 
 
 @positional

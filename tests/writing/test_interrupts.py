@@ -13,7 +13,13 @@ from vhdx.testing import ImageBuilder
 from writing.disks import faults
 from writing.stores import HostStore
 
-ENGINE = ("allocator.py", "in_flight.py", "interval_set.py", "writer.py", "host_space.py", "page_cache.py")
+ENGINE = tuple(
+    f"/engine/{room}.py"
+    for room in (
+        *("allocator", "interval_set", "in_flight", "host_space", "page_cache"),
+        *("writer", "block_writer", "block_tables", "log_writer", "header_writer"),
+    )
+)
 
 
 def interrupted_at(action: Callable[[], object], nth: int) -> bool:

@@ -70,3 +70,13 @@ class InFlight:
                     # interrupt could end: the block would be held for ever.
                     if number in self._held and self._held[number] is holder:
                         del self._held[number]
+
+    @contextmanager
+    def changing(self, number: int) -> Iterator[None]:
+        """Hold a block exclusively, under a ticket."""
+        ticket = self.begin()
+        try:
+            with self.block(number):
+                yield
+        finally:
+            self.end(ticket)

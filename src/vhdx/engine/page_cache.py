@@ -28,12 +28,6 @@ class PageChange(NamedTuple):
     file_offset: int
     data: bytes
 
-    @property
-    def pages(self) -> range:
-        """Numbers of the pages that change."""
-        last = (self.file_offset + len(self.data) - 1) // PAGE_SIZE
-        return range(self.file_offset // PAGE_SIZE, last + 1)
-
 
 def entry_change(file_offset: int, entry: int) -> PageChange:
     """The change of one BAT entry."""
@@ -101,16 +95,23 @@ class PageCache:
         False, with nothing changed, if more than `max_dirty_pages` pages would then wait for the log.
         Raises: OSError, with nothing changed.
         """
-        changes = tuple(changes)
-        numbers = {number for change in changes for number in change.pages}
+        pages: dict[int, bytearray] = {}
         with self._lock:
-            if len(self._dirty.keys() | numbers) > max_dirty_pages:
+            for file_offset, data in changes:
+                number, start = divmod(file_offset, PAGE_SIZE)
+                while data:
+                    page = pages.get(number)
+                    if page is None:
+                        page = pages[number] = bytearray(self._page(number))
+                    part = data[: PAGE_SIZE - start]
+                    page[start : start + len(part)] = part
+                    data = data[len(part) :]
+                    number, start = number + 1, 0
+            added = sum(number not in self._dirty for number in pages)
+            if len(self._dirty) + added > max_dirty_pages:
                 return False
-            pages = {number: bytearray(self._page(number)) for number in numbers}
-            for change in changes:
-                _put(pages, change)
-            for number, page in pages.items():
-                self._dirty[number] = page
+            self._dirty.update(pages)
+            for number in pages:
                 self._clean.pop(number, None)
         return True
 
@@ -136,12 +137,3 @@ class PageCache:
                 if number not in self._dirty:
                     self._keep(number, page)
             self.frozen = {}
-
-
-def _put(pages: Mapping[int, bytearray], change: PageChange) -> None:
-    done = 0
-    for number in change.pages:
-        start = max(0, change.file_offset - number * PAGE_SIZE)
-        part = change.data[done : done + PAGE_SIZE - start]
-        pages[number][start : start + len(part)] = part
-        done += len(part)

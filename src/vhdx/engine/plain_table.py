@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 UNOWNED_PLAIN: Final = int(PayloadState.UNMAPPED)
 """The entry of a block of the disk up to this one names no file space, and breaks no rule."""
+_VOID: Final = bytes(64 * BAT_ENTRY_SIZE)
 
 
 class PlainTable(NamedTuple):
@@ -75,12 +76,20 @@ def _payload_entries(bat: BatTable) -> Iterator[tuple[int, int]]:
     for piece in bat.slices():
         if piece.data is None:
             continue
-        entries = struct.unpack(f"<{len(piece.data) // BAT_ENTRY_SIZE}Q", piece.data)
-        for index, entry in enumerate(entries, piece.first_chunk * (ratio + 1)):
+        for index, entry in _entries(piece.data, piece.first_chunk * (ratio + 1)):
             if entry > UNOWNED_PLAIN or (entry and index >= disk_end):
                 chunk, within = divmod(index, ratio + 1)
                 if within < ratio:
                     yield chunk * ratio + within, entry
+
+
+def _entries(data: bytes, first: int) -> Iterator[tuple[int, int]]:
+    """Number and value of each entry, numbered from `first`; stretches of zeroes, the most of many tables, left out."""
+    for start in range(0, len(data), len(_VOID)):
+        part = data[start : start + len(_VOID)]
+        if not _VOID.startswith(part):
+            entries = struct.unpack(f"<{len(part) // BAT_ENTRY_SIZE}Q", part)
+            yield from enumerate(entries, first + start // BAT_ENTRY_SIZE)
 
 
 def _free_space(blocks: list[tuple[int, int]], rules: BlockRules) -> IntervalSet:

@@ -4,14 +4,14 @@ The table of transitions is that of FORMAT 4.5, with write-zeroes and trim as th
 docs/design.md. A block's number, its entry and the request go in; steps come out.
 """
 
-from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, NamedTuple, assert_never
 
-from vhdx.format.bat import MAY_ANCHOR, PayloadState, entry_file_offset, entry_state
+from vhdx.format.bat import OFFSET_MASK, STATE_MASK, PayloadState, owned_file_offset
+
+_STATES: Final = tuple(PayloadState)
 
 
-@dataclass(frozen=True, slots=True)
-class BlockFacts:
+class BlockFacts(NamedTuple):
     """What a decision depends on."""
 
     entry: int
@@ -22,17 +22,26 @@ class BlockFacts:
     @property
     def state(self) -> PayloadState:
         """The entry's state."""
-        return PayloadState(entry_state(self.entry))
+        return _STATES[self.entry & STATE_MASK]
 
     @property
     def file_offset(self) -> int:
         """File space that the entry names, soft anchors included; 0 if none."""
-        owns = self.state in (PayloadState.FULLY_PRESENT, PayloadState.PARTIALLY_PRESENT)
-        return entry_file_offset(self.entry) if owns or MAY_ANCHOR[self.state] else 0
+        return owned_file_offset(self.entry)
+
+    @property
+    def full_place(self) -> int:
+        """File offset of a fully present block; 0 for one that is not."""
+        return self.entry & OFFSET_MASK if self.state is PayloadState.FULLY_PRESENT else 0
+
+    @property
+    def reads_zero(self) -> bool:
+        """Whether a block without content of its own reads as zeroes, whatever a parent holds."""
+        is_transparent = self.state is PayloadState.NOT_PRESENT and self.has_parent
+        return not is_transparent and self.state < PayloadState.FULLY_PRESENT
 
 
-@dataclass(frozen=True, slots=True)
-class WritePlan:
+class WritePlan(NamedTuple):
     """How to write data into a block that is not fully present."""
 
     new_state: PayloadState
@@ -46,24 +55,27 @@ class WritePlan:
     """The block's other bits must be cleared in the same entry: they may be stale."""
 
 
+FILL_PLAN: Final = WritePlan(PayloadState.FULLY_PRESENT, True, True, False, False)
+"""A new block, whose unwritten rest becomes zero."""
+_REFILL_PLAN: Final = FILL_PLAN._replace(needs_space=False)
+_COMPLETE_PLAN: Final = WritePlan(PayloadState.FULLY_PRESENT, False, False, False, False)
+_PARTIAL_PLAN: Final = WritePlan(PayloadState.PARTIALLY_PRESENT, False, False, True, False)
+_NEW_PARTIAL_PLAN: Final = WritePlan(PayloadState.PARTIALLY_PRESENT, True, True, True, True)
+
+
 def plan_write(facts: BlockFacts, *, whole: bool) -> WritePlan | None:
     """Plan a write; None if the block is fully present and is written in place. `whole`: all of the block."""
-    full, partial = PayloadState.FULLY_PRESENT, PayloadState.PARTIALLY_PRESENT
     state = facts.state
     match state:
         case PayloadState.FULLY_PRESENT:
             return None
         case PayloadState.PARTIALLY_PRESENT:
-            if whole:
-                return WritePlan(full, False, False, False, False)
-            return WritePlan(partial, False, False, True, False)
+            return _COMPLETE_PLAN if whole else _PARTIAL_PLAN
         case PayloadState.NOT_PRESENT:
-            if facts.has_parent and not whole:
-                return WritePlan(partial, True, True, True, True)
-            return WritePlan(full, True, True, False, False)
+            return _NEW_PARTIAL_PLAN if facts.has_parent and not whole else FILL_PLAN
         case PayloadState.UNDEFINED | PayloadState.ZERO | PayloadState.UNMAPPED | PayloadState.OLD_UNMAPPED:
             # What is not written must read as zeroes, not as the parent: never partially present.
-            return WritePlan(full, facts.file_offset == 0, True, False, False)
+            return _REFILL_PLAN if facts.file_offset else FILL_PLAN
         case PayloadState.RESERVED_4:
             raise AssertionError("a writable open refuses reserved states")
         case _:

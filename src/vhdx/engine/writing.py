@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from vhdx._units import GIB
 from vhdx.engine.allocator import Allocator
 from vhdx.engine.bat_scan import BlockScan
+from vhdx.engine.block_tables import BlockTables
+from vhdx.engine.block_writer import BlockWriter
 from vhdx.engine.commit import Committer
 from vhdx.engine.file_tail import end_of_content
 from vhdx.engine.header_writer import HeaderWriter, has_headroom
@@ -108,16 +110,19 @@ def make_writer(
     session = WriteSession(
         opened, store, pages, headers, allocator, committer, host_space, sync, leave_overlay
     )
-    return Writer(
+    rules = opened.block_rules
+    tables = BlockTables(
+        store, bat, rules, pages, allocator, committer, host_space, in_flight, keeps_space=keeps_space
+    )
+    blocks = BlockWriter(
         store,
-        bat,
-        opened.block_rules,
-        pages,
+        bat.geometry,
+        tables,
         session,
         allocator,
-        committer,
         host_space,
         in_flight,
         keeps_space=keeps_space,
         read_through=read_through,
     )
+    return Writer(bat, tables, blocks, session, allocator, committer, in_flight, keeps_space=keeps_space)

@@ -108,6 +108,7 @@ def _copy_in_kernel(
     source_fd, target_fd = source.fileno(), target.fileno()
     if source_fd is None or target_fd is None:
         return 0
+    write_behind = getattr(target, "write_behind", None)
     done = 0
     while done < length:
         try:
@@ -122,6 +123,8 @@ def _copy_in_kernel(
             break
         if not count:  # the end of the source, or a file system that has nothing to say
             break
+        if write_behind is not None:
+            write_behind(count, target_offset + done)
         done += count
     return done
 

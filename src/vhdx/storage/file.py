@@ -19,6 +19,8 @@ from vhdx.storage.seeking import SeekingTransfer
 
 _ZEROES: Final = bytes(1 << 20)
 _READ_AHEAD_STEP: Final = 128 << 10
+_WRITE_BEHIND_LENGTH: Final = 256 << 10
+"""Writes of so many bytes and more are on their way to the device before the next flush asks for them."""
 _HAVE_PREADV: Final = host.HAVE_PREADV
 _HAVE_PREAD: Final = host.HAVE_PREAD
 _PUNCH: Final = libc.FALLOC_PUNCH_HOLE | libc.FALLOC_KEEP_SIZE
@@ -64,6 +66,7 @@ class FileStore:
         self._lock = lock
         self._owned_object: IO[bytes] | None = None
         self._zero_modes: tuple[int, ...] = () if self.is_block_device else _ZERO_MODES
+        self._has_write_behind = host.HAVE_SYNC_FILE_RANGE
         self._seeking = None if _HAVE_PREAD else SeekingTransfer(fd, writable=writable)
         self._fd = fd
 
@@ -233,6 +236,8 @@ class FileStore:
                     while done < length:
                         with view[done:] as rest:
                             done += self._write_some(rest, file_offset + done)
+        if length >= _WRITE_BEHIND_LENGTH:
+            self.write_behind(length, file_offset)
 
     def _write_some(self, view: memoryview, file_offset: int) -> int:
         try:
@@ -245,6 +250,20 @@ class FileStore:
         if not count:  # not known to happen; going on would be an endless loop
             raise OSError(errno.EIO, "the system wrote nothing and gave no reason", self.name)
         return count
+
+    def write_behind(self, length: int, file_offset: int) -> None:
+        """Let the system begin to write a range to the device, where it can; only a flush makes it durable.
+
+        A flush then finds less to wait for, and memory does not fill with what is not written yet.
+        Raises: OSError.
+        """
+        if self._has_write_behind:
+            try:
+                libc.start_writeback(self._fd, file_offset, length)
+            except OSError as error:
+                if error.errno not in host.UNSUPPORTED:
+                    raise self._named(error) from None
+                self._has_write_behind = False
 
     def truncate(self, size: int) -> None:
         """Set the length in bytes. Raises: OSError (EINVAL on a block device), ValueError."""

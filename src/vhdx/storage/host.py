@@ -29,6 +29,7 @@ HAVE_NOATIME: Final = _has(os, "O_NOATIME")
 HAVE_LINK: Final = _has(os, "link") and sys.platform != "win32"
 HAVE_DIR_FD: Final = not PORTABLE and {os.open, os.stat} <= os.supports_dir_fd
 HAVE_FALLOCATE: Final = not PORTABLE and sys.platform == "linux"
+HAVE_SYNC_FILE_RANGE: Final = not PORTABLE and sys.platform == "linux"
 HAVE_RENAME_NOREPLACE: Final = not PORTABLE and sys.platform == "linux"
 
 if sys.platform == "win32":

@@ -12,6 +12,7 @@ FALLOC_KEEP_SIZE: Final = 0x01
 FALLOC_PUNCH_HOLE: Final = 0x02
 FALLOC_ZERO_RANGE: Final = 0x10
 
+_SYNC_FILE_RANGE_WRITE: Final = 2
 _RENAME_NOREPLACE: Final = 1
 _AT_FDCWD: Final = -100
 
@@ -49,6 +50,19 @@ def fallocate(fd: int, mode: int, file_offset: int, length: int) -> None:
     # On 32-bit glibc only the second name takes 64-bit offsets; musl has only the first.
     function = _function("fallocate64", "fallocate")
     _call(function, fd, mode, ctypes.c_int64(file_offset), ctypes.c_int64(length))
+
+
+def start_writeback(fd: int, file_offset: int, length: int) -> None:
+    """sync_file_range(2) that begins to write a range's changed pages to the device, and waits for none.
+
+    Offset and length in bytes. Raises: OSError, which no later call may report again; ENOSYS where the C library
+    lacks it.
+    """
+    import ctypes
+
+    function = _function("sync_file_range")
+    range_ = ctypes.c_int64(file_offset), ctypes.c_int64(length)
+    _call(function, fd, *range_, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
 
 def rename_noreplace(source: str, target: str) -> None:

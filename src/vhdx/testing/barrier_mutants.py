@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 
 MODULES: Final = (
     "allocator.py",
+    "block_tables.py",
+    "block_writer.py",
     "commit.py",
     "header_writer.py",
     "log_writer.py",
@@ -30,7 +32,7 @@ _EFFECTS: Final = frozenset(
         *("update", "append", "start", "end", "_write", "_write_entry", "_write_other"),
         *("freeze", "thaw", "settle", "finish", "free", "reclaim", "size", "final_size"),
         *("begin", "_begin_once", "_replay_onto_disk", "_make_log", "_leave_overlay", "_heal_region_tables"),
-        *("_apply", "apply", "_mark_sectors", "_give_back_host_space"),
+        *("_apply", "apply", "set_entry", "mark_sectors", "_give_back_host_space"),
     )
 )
 """Names of functions that change something, or look at what others change."""
@@ -39,7 +41,7 @@ _OPTIONAL: Final = frozenset(
     ("size", "final_size", "free", "freeze", "settle", "reclaim", "_give_back_host_space")
 )
 """Those that only look, or give space back: left out, they cost space and nothing else."""
-_BOOKS: Final = ("in_flight", "_freed", "_frozen")
+_BOOKS: Final = ("_in_flight", "_freed", "_frozen")
 """Objects that keep account of space."""
 _TEXT_LENGTH: Final = 70
 

@@ -99,38 +99,36 @@ NAMED: Final = (
     # Entries before payload, parts of a change on their own, threads that do not wait
     Replacement(
         "bits are cached before the payload is written",
-        "writer.py",
+        "block_writer.py",
         "            put(space.file_offset + within)\n            sectors",
         "            sectors",
         more=(
             (
-                "            self._mark_sectors(block, plan, space.file_offset, sectors)\n",
-                "            self._mark_sectors(block, plan, space.file_offset, sectors)\n"
+                "            self._tables.mark_sectors(block, plan, space.file_offset, sectors)\n",
+                "            self._tables.mark_sectors(block, plan, space.file_offset, sectors)\n"
                 "            put(space.file_offset + within)\n",
             ),
         ),
     ),
     Replacement(
         "a block is zeroed after its entry is cached",
-        "writer.py",
+        "block_writer.py",
         "            if plan.must_zero and not space.known_zero and not covers:\n"
         "                self._clear(space.file_offset, space.length, may_punch=True)\n"
         "            self._store.pwrite(data, space.file_offset + within)\n"
-        "            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])\n",
-        "            self._apply([self._entry_change(block, PayloadState.FULLY_PRESENT, space.file_offset)])\n"
+        "            self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)\n",
+        "            self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)\n"
         "            if plan.must_zero and not space.known_zero and not covers:\n"
         "                self._clear(space.file_offset, space.length, may_punch=True)\n"
         "            self._store.pwrite(data, space.file_offset + within)\n",
     ),
     Replacement(
         "a write into a block that another one is making returns before the entry is cached",
-        "writer.py",
-        "            if self._write_in_place(block, within, data):\n                return\n"
-        "            with self.in_flight.block(block):\n                # Another",
-        "            if self._write_in_place(block, within, data):\n                return\n"
+        "block_writer.py",
+        "            with self._in_flight.block(block):\n                facts",
         "            if block in self._early:\n"
         "                self._store.pwrite(data, self._early[block] + within)\n                return\n"
-        "            with self.in_flight.block(block):\n                # Another",
+        "            with self._in_flight.block(block):\n                facts",
         more=(
             (
                 "        self.read_through = read_through\n",
@@ -150,19 +148,19 @@ NAMED: Final = (
     ),
     Replacement(
         "bitmap and BAT entry are changed one after the other",
-        "writer.py",
+        "block_tables.py",
         "            self._apply(changes)\n",
         "            for change in changes:\n                self._apply([change])\n",
     ),
     Replacement(
         "bitmap and BAT entry are changed one after the other, the entry last",
-        "writer.py",
+        "block_tables.py",
         "            self._apply(changes)\n",
         "            for change in reversed(changes):\n                self._apply([change])\n",
     ),
     Replacement(
         "old bits are not cleared",
-        "writer.py",
+        "block_tables.py",
         "bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))",
         "bytearray(self._pages.read(per_block, bits_offset))",
     ),
@@ -174,15 +172,17 @@ NAMED: Final = (
     ),
     Replacement(
         "nobody waits for another thread's bitmap",
-        "writer.py",
-        "with self.in_flight.block(-1 - chunk), self._bitmap_of(chunk)",
+        "block_tables.py",
+        "with self._in_flight.block(-1 - chunk), self._bitmap_of(chunk)",
         "with self._bitmap_of(chunk)",
     ),
     Replacement(
         "nobody looks again at a block that another thread had",
-        "writer.py",
-        "while this one waited for it.\n                if self._write_in_place(block, within, data):",
-        "while this one waited for it.\n                if False:",
+        "block_writer.py",
+        "            with self._in_flight.block(block):\n                facts = self._tables.facts(block)\n"
+        "                plan",
+        "            facts = self._tables.facts(block)\n            with self._in_flight.block(block):\n"
+        "                plan",
     ),
     Replacement(
         "a page that was changed again is forgotten when its older content stands in place",
@@ -240,11 +240,11 @@ NAMED: Final = (
     ),
     Replacement(
         "an overwrite takes no ticket",
-        "writer.py",
-        "        ticket = self.in_flight.begin()\n        try:\n"
-        "            if self._write_in_place(block, within, data):\n                return\n",
-        "        if self._write_in_place(block, within, data):\n            return\n"
-        "        ticket = self.in_flight.begin()\n        try:\n",
+        "block_writer.py",
+        "            if file_offset:\n                self._store.pwrite(data, file_offset + within)\n",
+        "            if file_offset:\n                self._in_flight.end(ticket)\n"
+        "                self._store.pwrite(data, file_offset + within)\n"
+        "                ticket = self._in_flight.begin()\n",
     ),
     Replacement(
         "space is given away while it is punched",
@@ -254,16 +254,18 @@ NAMED: Final = (
     ),
     Replacement(
         "a bitmap block is freed with a partially present block",
-        "writer.py",
-        "        self._apply([self._entry_change(block, state, 0)])\n",
-        "        changes, chunk = [self._entry_change(block, state, 0)], block // self._geometry.chunk_ratio\n"
+        "block_writer.py",
+        "        self._tables.set_entry(block, state, 0)\n",
+        "        tables, chunk = self._tables, block // self._geometry.chunk_ratio\n"
+        "        changes = [tables._entry_change(block, state, 0)]\n"
         "        if facts.state is PayloadState.PARTIALLY_PRESENT:\n"
-        "            at = self._bat.region.file_offset + self._geometry.entry_of_bitmap(chunk) * BAT_ENTRY_SIZE\n"
-        "            bitmap = entry_file_offset(self._bat.bitmap_entry(chunk))\n"
+        "            from vhdx.engine.page_cache import entry_change\n"
+        "            at = tables._file_offset_of_entry(self._geometry.entry_of_bitmap(chunk))\n"
+        "            bitmap = tables._bat.bitmap_entry(chunk) >> 20 << 20\n"
         "            changes.append(entry_change(at, 0))\n"
-        "        self._apply(changes)\n"
+        "        tables._apply(changes)\n"
         "        if len(changes) > 1:\n"
-        "            self._allocator.free(bitmap, BITMAP_BLOCK_SIZE)\n",
+        "            self._allocator.free(bitmap, MIB)\n",
     ),
     Replacement(
         "space inside the file counts as zero",
@@ -334,7 +336,7 @@ NAMED: Final = (
     ),
     Replacement(
         "a failed write gives back space that an entry names",
-        "writer.py",
+        "block_tables.py",
         "if entry_file_offset(entry) != space.file_offset and self._committer.poison is None:",
         "if self._committer.poison is None:",
     ),
@@ -419,7 +421,7 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py _replay_onto_disk: no `self._leave_overlay()`": (
         "in memory: what a session reads of itself after a replay is a matter of tests/writing/test_sessions.py"
     ),
-    "writer.py: a failed write gives back space that an entry names": (
+    "block_tables.py: a failed write gives back space that an entry names": (
         "no crash, but a failed write into a block's own space: a matter of tests/writing/test_failures.py"
     ),
     "session.py _replay_onto_disk: `self._leave_overlay()` before `self._headers.update(log_guid=ZERO_GUID)`": (
@@ -441,21 +443,21 @@ HARMLESS: Final[dict[str, str]] = {
     "writer.py flush: `self._give_back_host_space()` before `self._committer.flush()`": (
         "what may be punched was settled by earlier commits; the rest is punched by the next flush"
     ),
-    "writer.py _write_partial: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
+    "block_writer.py _write_partial: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
         "no sector without a bit is read from the block; it is zeroed for readers that ignore the bitmap, and for"
         " the part behind the disk's end"
     ),
-    "writer.py _mark_sectors: `if plan.clears_bitmap: ...` before `if plan.needs_space or is_full: ...`": (
+    "block_tables.py mark_sectors: `if plan.clears_bitmap: ...` before `if plan.needs_space or is_full: ...`": (
         "both changes are applied at once"
     ),
-    "writer.py _bitmap_of: no `self._store.write_zeroes(space.length, space.file_offset)`": (
+    "block_tables.py _bitmap_of: no `self._store.write_zeroes(space.length, space.file_offset)`": (
         "a block's bits are cleared in the entry that makes it partially present; others mean nothing"
     ),
-    "writer.py _zero_part: no `self._clear(facts.file_offset + within, length, may_punch=may_punch)`": (
+    "block_writer.py _zero_part: no `self._clear(facts.full_place + within, length, may_punch=may_punch)`": (
         "no barrier but content, and reached only by zeroing parts of the last sectors that a block left to its"
         " parent: a matter of tests/writing/test_zeroing.py"
     ),
-    "writer.py _apply: no `self._committer.flush()`": (
+    "block_tables.py _apply: no `self._committer.flush()`": (
         "it would never end; no workload changes 126 pages between two flushes: tests/writing/test_flush_counts.py"
     ),
     "allocator.py: space at the old end of the file counts as zero": (
