@@ -5,7 +5,8 @@
     python crash/barrier_mutants.py --no-rules          # by crash states alone, without the record's rules
 
 Each mutant runs in a process of its own, on a copy of the package; the first is the engine as it is, in which
-nothing must be found. Exit status 1 if that is not so, or if a mutant that is not known to be harmless survives.
+nothing must be found. Exit status 1 if that is not so, if a process ends in any other way, or if a mutant that is not
+known to be harmless survives.
 """
 
 import argparse
@@ -22,15 +23,17 @@ from pathlib import Path
 import vhdx
 from vhdx.testing.barrier_mutants import Mutant, discover, replaced
 from vhdx.testing.crash_hunt import HuntBudget, hunt
-from vhdx.testing.crash_run import CrashTally
+from vhdx.testing.crash_tally import CrashTally
 from vhdx.testing.engine_mutants import HARMLESS, NAMED
 
-KILLED, SURVIVED = 3, 0
+KILLED, SURVIVED, BROKEN = "killed", "SURVIVED", "BROKEN"
+STATUSES = {3: KILLED, 0: SURVIVED}
 UNCHANGED = "the engine as it is"
 
 
 def hunt_here(options: argparse.Namespace) -> int:
     """Look for something wrong with the package that this process has imported: a little of all, then more."""
+    killed, survived = STATUSES
     if not Path(vhdx.__file__).is_relative_to(options.hunt):
         raise SystemExit(f"{vhdx.__file__} is not the mutant's")
     states = 0
@@ -48,13 +51,13 @@ def hunt_here(options: argparse.Namespace) -> int:
         states += tally.distinct
         if found is not None:
             print(found)
-            return KILLED
-    print(f"nothing found in {states} states")
-    return SURVIVED
+            return killed
+    print(f"nothing found in {states} states, those of a first look counted again")
+    return survived
 
 
-def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tuple[bool, str]:
-    """Run a hunt on a copy of the package with one module replaced; (killed, what was found)."""
+def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tuple[str, str]:
+    """Run a hunt on a copy of the package with one module replaced; what became of it, and what was found."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder) / "vhdx"
         shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -76,10 +79,10 @@ def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tu
                 command, env=environment, capture_output=True, text=True, timeout=options.timeout, check=False
             )
         except subprocess.TimeoutExpired:
-            return False, f"no end within {options.timeout} s"
-    if done.returncode in (KILLED, SURVIVED):
-        return done.returncode == KILLED, done.stdout.strip()
-    return True, (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
+            return SURVIVED, f"no end within {options.timeout} s"
+    if done.returncode in STATUSES:
+        return STATUSES[done.returncode], done.stdout.strip()
+    return BROKEN, f"exit status {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}"
 
 
 def main() -> int:
@@ -106,36 +109,37 @@ def main() -> int:
     package = Path(vhdx.__file__).parent
     engine = package / "engine"
     as_it_is = Mutant(UNCHANGED, "commit.py", (engine / "commit.py").read_text(encoding="utf-8"))
-    mutants = [as_it_is, *discover(engine), *replaced(engine, NAMED)]
+    mutants = [*discover(engine), *replaced(engine, NAMED)]
     chosen = [mutant for mutant in mutants if any(text in mutant.name for text in options.only or [""])]
     if options.list:
         print("\n".join(mutant.name for mutant in chosen))
         return 0
-    return report(chosen, package, options)
+    return report([as_it_is, *chosen], package, options)
 
 
 def report(mutants: list[Mutant], package: Path, options: argparse.Namespace) -> int:
-    """Try mutants and say what became of each."""
+    """Try mutants and say what became of each; the first is the engine as it is."""
     started = time.monotonic()
-    survivors: list[str] = []
+    names: dict[str, list[str]] = {KILLED: [], SURVIVED: [], BROKEN: []}
     with ThreadPoolExecutor(options.jobs) as pool:
         results = pool.map(partial(try_mutant, package=package, options=options), mutants)
-        for mutant, (is_killed, found) in zip(mutants, results, strict=True):
+        for mutant, (outcome, found) in zip(mutants, results, strict=True):
             lines = found.splitlines() or [""]
-            print(
-                f"{'killed  ' if is_killed else 'SURVIVED'} {mutant.name}\n           {lines[0][:200]}",
-                flush=True,
-            )
-            if mutant.name == UNCHANGED and is_killed:
+            print(f"{outcome:8} {mutant.name}\n           {lines[0][:200]}", flush=True)
+            if mutant.name != UNCHANGED:
+                names[outcome].append(mutant.name)
+            elif outcome != SURVIVED:
                 pool.shutdown(wait=False, cancel_futures=True)
                 return 1
-            if not is_killed and mutant.name != UNCHANGED:
-                survivors.append(mutant.name)
-    unknown = [name for name in survivors if name not in HARMLESS]
-    killed = sum(mutant.name != UNCHANGED for mutant in mutants) - len(survivors)
-    print(f"{killed} killed, {len(survivors)} survived, of which")
-    print(f"{len(survivors) - len(unknown)} are known to be harmless; {time.monotonic() - started:.0f} s")
-    return 1 if unknown else 0
+    unknown = [name for name in names[SURVIVED] if name not in HARMLESS]
+    print(f"{len(names[KILLED])} killed, {len(names[SURVIVED])} survived, {len(names[BROKEN])} broken;")
+    print(f"{len(names[SURVIVED]) - len(unknown)} of the survivors are known to be harmless")
+    for name in unknown:
+        print(f"not known to be harmless: {name}")
+    for name in sorted(HARMLESS.keys() & set(names[KILLED])):
+        print(f"not so harmless: {name}")
+    print(f"{time.monotonic() - started:.0f} s")
+    return 1 if unknown or names[BROKEN] else 0
 
 
 if __name__ == "__main__":

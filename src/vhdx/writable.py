@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vhdx._buffer import Buffer
+    from vhdx.blockdev.extent import Extent
     from vhdx.engine.writer import Writer
     from vhdx.layers import Layer
 
@@ -107,6 +108,12 @@ class WritableLayers(LayeredDevice):
         finally:
             writer.in_flight.end(ticket)
 
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """As for every device. Raises: ImagePoisonedError, too."""
+        if self._writer is not None and not self._closed:
+            self._writer.check_sound()
+        return super().extents(offset, length)
+
     @contextmanager
     def ranges(self, offset: int, length: int) -> Iterator[Iterator[Range]]:
         """As for every device; space that a range names is not used for anything else until the context ends."""
@@ -116,7 +123,7 @@ class WritableLayers(LayeredDevice):
                 yield found
             return
         writer.check_sound()
-        ticket = writer.in_flight.begin()
+        ticket = writer.in_flight.pin()
         try:
             with super().ranges(offset, length) as found:
                 yield found
@@ -130,7 +137,7 @@ class WritableLayers(LayeredDevice):
         if writer is None:
             return 0
         writer.check_sound()
-        return writer.in_flight.begin()
+        return writer.in_flight.pin()
 
     def unpin(self, pin: int) -> None:
         """Nothing that was placed under this pin is used any more."""

@@ -74,41 +74,30 @@ def test_locks_taken_in_opposite_orders_deadlock_under_some_schedule() -> None:
             pass
 
 
-def test_a_condition_wakes_those_who_wait() -> None:
+def test_who_waits_for_something_goes_on_once_it_is_so() -> None:
     def run(scheduler: Scheduler) -> None:
         lock = scheduler.lock()
-        changed = scheduler.condition(lock)
         items: list[int] = []
         taken: list[int] = []
 
         def give() -> None:
             with lock:
                 items.append(1)
-                changed.notify_all()
 
         def take() -> None:
-            with lock:
-                while not items:
-                    changed.wait()
-                taken.append(items.pop())
+            scheduler.wait_until(lambda: bool(items))
+            taken.append(items.pop())
 
         scheduler.run(take, give)
         assert taken == [1]
 
-    assert sum(1 for _ in explore(run, interruptions=2, limit=200)) > 5
+    assert sum(1 for _ in explore(run, interruptions=2, limit=200)) > 2
 
 
 def test_waiting_for_nobody_is_a_deadlock_and_not_a_hang() -> None:
     scheduler = Scheduler(scripted({}))
-    lock = scheduler.lock()
-    changed = scheduler.condition(lock)
-
-    def wait() -> None:
-        with lock:
-            changed.wait()
-
     with pytest.raises(DeadlockError):
-        scheduler.run(wait)
+        scheduler.run(lambda: scheduler.wait_until(lambda: False))
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

@@ -19,7 +19,7 @@ from writing.stores import Call, WatchedStore
 
 HEADERS: Final = 2
 """Both headers, one flush each."""
-SESSION: Final = HEADERS
+SESSION: Final = 1 + HEADERS
 """New GUIDs."""
 LOG_START: Final = 1 + HEADERS
 """The empty entry, and the headers that name its GUID."""

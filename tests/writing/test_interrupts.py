@@ -1,7 +1,11 @@
 """An interrupt at any moment: what it leaves is never file space that two blocks own, nor a block held for ever."""
 
+import errno
 import inspect
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -11,15 +15,13 @@ import vhdx
 from vhdx._units import MIB
 from vhdx.testing import ImageBuilder
 from writing.disks import faults
-from writing.stores import HostStore
+from writing.stores import Call, HostStore
 
-ENGINE = tuple(
-    f"/engine/{room}.py"
-    for room in (
-        *("allocator", "interval_set", "in_flight", "host_space", "page_cache"),
-        *("writer", "block_writer", "block_tables", "log_writer", "header_writer"),
-    )
+ROOMS = (
+    *("allocator", "interval_set", "in_flight", "host_space", "page_cache"),
+    *("writer", "block_writer", "block_tables", "log_writer", "header_writer"),
 )
+ENGINE = ("/contextlib.py", *(f"/engine/{room}.py" for room in ROOMS))
 
 
 def interrupted_at(action: Callable[[], object], nth: int) -> bool:
@@ -104,3 +106,59 @@ def test_interrupt_at_any_step_leaves_space_to_one_block_and_no_block_locked(nam
         if not reached:
             break
     assert went_on > 10, "an interrupt outside a change of metadata does no harm"
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.EIO, "bad device"), KeyboardInterrupt()], ids=["error", "interrupt"]
+)
+def test_interrupt_on_the_way_out_of_a_failed_commit_does_not_hide_the_failure(
+    failure: BaseException,
+) -> None:
+    store = HostStore(ImageBuilder(2048 * MIB).build_store())
+    disk = vhdx.open(store, "r+")
+    disk.pwrite(b"A" * MIB, 0)
+
+    def fail(call: Call) -> None:
+        if call.name == "flush":
+            store.before = lambda _: None
+            raise failure
+
+    def interrupt(frame: FrameType, event: str, _: object) -> None:
+        if (
+            event == "call"
+            and frame.f_code.co_name == "__exit__"
+            and frame.f_code.co_filename.endswith("/commit.py")
+        ):
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    store.before = fail
+    sys.setprofile(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        disk.flush()
+    assert sys.getprofile() is None, "the interrupt came where it was meant to"
+    disk.pwrite(b"C" * MIB, 600 * MIB)
+    with pytest.raises(vhdx.ImagePoisonedError):  # nobody takes what was lost for durable
+        disk.flush()
+    disk.close()
+    assert faults(store) == []
+
+
+def test_interrupt_that_meets_a_busy_lock_holds_no_block() -> None:
+    store, disk = disk_with_holes()
+    writer = disk.images[0].writer
+    assert writer is not None
+    lock = writer.in_flight.block(1)
+    lock.__enter__()
+    waiting = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    waiting.start()
+    with pytest.raises(KeyboardInterrupt):
+        disk.trim(MIB, MIB)  # waits for the block
+    waiting.join()
+    lock.__exit__(None, None, None)
+    thread = threading.Thread(target=lambda: disk.trim(MIB, MIB), daemon=True)
+    thread.start()
+    thread.join(30.0)
+    assert not thread.is_alive()
+    disk.close()
+    assert faults(store) == []

@@ -1,12 +1,11 @@
 """Entries of the BAT and bits of the sector bitmaps: what changes, and above all what stays as it was."""
 
-from contextlib import AbstractContextManager
-
 import pytest
 
 import vhdx
 from vhdx._units import GIB, MIB
 from vhdx.engine.in_flight import InFlight
+from vhdx.engine.sync import Mutex
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
@@ -180,7 +179,7 @@ def test_range_of_terabytes_costs_what_its_blocks_cost_that_change(
     held: list[int] = []
     original = InFlight.block
 
-    def noted(in_flight: InFlight, number: int) -> AbstractContextManager[None]:
+    def noted(in_flight: InFlight, number: int) -> Mutex:
         held.append(number)
         return original(in_flight, number)
 

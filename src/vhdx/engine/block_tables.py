@@ -117,7 +117,7 @@ class BlockTables:
         chunk, index = divmod(block, self._geometry.chunk_ratio)
         per_block = self._geometry.sectors_per_block // 8
         # Blocks of one chunk share the bitmap block, and only one of them may allocate it.
-        with self._in_flight.block(-1 - chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
+        with self._in_flight.bitmap(chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
             bits_offset = bitmap_offset + index * per_block
             bits = bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))
             before = bytes(bits)

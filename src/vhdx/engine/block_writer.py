@@ -65,11 +65,12 @@ class BlockWriter:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def write(self, block: int, within: int, data: memoryview) -> None:
-        """Write bytes; the session has begun. Raises: ImagePoisonedError, ParentNotFoundError, OSError."""
+        """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
         ticket = self._in_flight.begin()
         try:
             file_offset = self._tables.full_place(block)
             if file_offset:
+                self._session.begin()
                 self._store.pwrite(data, file_offset + within)
                 return
             with self._in_flight.block(block):
@@ -150,27 +151,38 @@ class BlockWriter:
 
     def zero(self, block: int, within: int, length: int, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
-        with self._in_flight.changing(block):
-            facts = self._tables.facts(block)
-            whole = self.is_whole(block, within, length)
-            if facts.full_place and not (whole and may_unmap and not self._keeps_space):
-                self._session.begin()
-                self._clear(facts.full_place + within, length, may_punch=may_unmap)
-            elif whole:
-                state = state_after_zeroes(facts, may_unmap=may_unmap)
-                if state is PayloadState.FULLY_PRESENT:
-                    self._fill(block, facts)
-                else:
-                    self._empty(block, facts, state)
-            elif not facts.reads_zero:
-                for start, count in _at_sectors(within, length, self._geometry.logical_sector_size):
-                    self._zero_part(block, start, count, may_punch=may_unmap)
+        ticket = self._in_flight.begin()
+        try:
+            with self._in_flight.block(block):
+                self._zero(block, within, length, may_unmap=may_unmap)
+        finally:
+            self._in_flight.end(ticket)
 
     def trim(self, block: int) -> None:
         """Give up a block's content; it reads as zeroes. Raises: as `write`."""
-        with self._in_flight.changing(block):
-            facts = self._tables.facts(block)
-            self._empty(block, facts, state_after_trim(facts))
+        ticket = self._in_flight.begin()
+        try:
+            with self._in_flight.block(block):
+                facts = self._tables.facts(block)
+                self._empty(block, facts, state_after_trim(facts))
+        finally:
+            self._in_flight.end(ticket)
+
+    def _zero(self, block: int, within: int, length: int, *, may_unmap: bool) -> None:
+        facts = self._tables.facts(block)
+        whole = self.is_whole(block, within, length)
+        if facts.full_place and not (whole and may_unmap and not self._keeps_space):
+            self._session.begin()
+            self._clear(facts.full_place + within, length, may_punch=may_unmap)
+        elif whole:
+            state = state_after_zeroes(facts, may_unmap=may_unmap)
+            if state is PayloadState.FULLY_PRESENT:
+                self._fill(block, facts)
+            else:
+                self._empty(block, facts, state)
+        elif not facts.reads_zero:
+            for start, count in _at_sectors(within, length, self._geometry.logical_sector_size):
+                self._zero_part(block, start, count, may_punch=may_unmap)
 
     def _zero_part(self, block: int, within: int, length: int, *, may_punch: bool) -> None:
         """Zero whole sectors, or a part of one, in a block that leaves others to the parent."""

@@ -40,6 +40,9 @@ class Committer:
         self._requested = 0
         self._served = 0
         self.poison: BaseException | None = None
+        self.is_half_done = False
+        """Whether something is being done that poisons if it fails. One thing at a time: the commit lock, or the
+        session's before the first commit, is held."""
 
     def check_sound(self) -> None:
         """Raises: ImagePoisonedError after a failure that left a commit half done."""
@@ -105,14 +108,23 @@ class Committer:
 
 
 class PoisonOnFailure:
-    """Context manager: an exception inside, of whatever kind, poisons the session."""
+    """Context manager: an exception inside, of whatever kind, poisons the session.
+
+    An interrupt may keep `__exit__` from saying so; then whoever enters next finds that the last did not come out.
+    """
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
 
     def __enter__(self) -> None:
-        self._committer.check_sound()
+        committer = self._committer
+        if committer.is_half_done and committer.poison is None:
+            committer.poison = KeyboardInterrupt()
+        committer.check_sound()
+        committer.is_half_done = True
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if error is not None and self._committer.poison is None:
+        if error is None:
+            self._committer.is_half_done = False
+        elif self._committer.poison is None:
             self._committer.poison = error

@@ -1,82 +1,88 @@
-"""Operations under way: file space that one of them may still use is not given to another block."""
+"""Operations under way: file space that one of them may still use is not given to another block.
+
+An interrupt may come before any step of a Python function. What ends an operation, or lets a block go, is therefore
+a single call into the interpreter itself (`dict.pop`, the end of a `with` on a lock): nothing stays held for ever.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import count
+from threading import get_ident
+from typing import TYPE_CHECKING, Final
+
+from vhdx.errors import ImageClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-    from vhdx.engine.sync import Condition, Sync
+    from vhdx.engine.sync import Mutex, Sync
+
+_PINNED: Final = 0
+"""Stands in the place of a thread's number, which is never 0."""
+_BLOCK_LOCKS: Final = 64
+_BITMAP_LOCKS: Final = 16
 
 
 class InFlight:
-    """Tickets of running operations, and the blocks that one of them holds for itself.
+    """Tickets of running operations, and the locks of blocks.
 
     A ticket is a number that only rises. Space that was freed when `now()` was n is out of every operation's
     sight once `oldest()` is above n.
     """
 
-    def __init__(self, sync: Sync) -> None:
-        self._lock = sync.lock()
-        self._changed: Condition = sync.condition(self._lock)
-        self._next = 0
-        self._active: dict[int, None] = {}
-        self._held: dict[int, object] = {}
+    def __init__(self, sync: Sync, name: str) -> None:
+        """`name`: the image's, for messages."""
+        self._sync = sync
+        self._name = name
+        self._numbers = count()
+        self._active: dict[int, int] = {}
+        """The thread of each ticket that is out."""
+        self._is_closed = False
+        self._blocks = tuple(sync.lock() for _ in range(_BLOCK_LOCKS))
+        self._bitmaps = tuple(sync.lock() for _ in range(_BITMAP_LOCKS))
+        self.end: Final[Callable[[int], object]] = self._active.pop
+        """Give a ticket back: what its operation looked up is not used any more."""
 
     def begin(self) -> int:
-        """Take a ticket for an operation that is about to look up where blocks lie."""
-        with self._lock:
-            ticket = self._next
-            self._next += 1
-            self._active[ticket] = None
-        return ticket
+        """Take a ticket for an operation that is about to look up where blocks lie. Raises: ImageClosedError."""
+        return self._register(get_ident())
 
-    def end(self, ticket: int) -> None:
-        """Give the ticket back: what the operation looked up is not used any more."""
-        with self._lock:
-            del self._active[ticket]
+    def pin(self) -> int:
+        """Take a ticket that may outlive a call; `close` does not wait for it. Raises: ImageClosedError."""
+        return self._register(_PINNED)
+
+    def _register(self, holder: int) -> int:
+        ticket = next(self._numbers)
+        try:
+            self._active[ticket] = holder
+            # In this order: who closes says so first, and then looks who is under way.
+            if self._is_closed:
+                raise ImageClosedError(f"{self._name}: the image is closed")
+        except BaseException:
+            self._active.pop(ticket, None)
+            raise
+        return ticket
 
     def now(self) -> int:
         """The latest ticket that may know the present state."""
-        with self._lock:
-            return self._next
+        return next(self._numbers)
 
     def oldest(self) -> int:
-        """The oldest ticket still out; the next one if none is."""
-        with self._lock:
-            return next(iter(self._active), self._next)
+        """The oldest ticket still out; one that is later than all if none is."""
+        # Drawn first: an operation that registers meanwhile has not looked up anything yet.
+        latest = next(self._numbers)
+        return min(tuple(self._active), default=latest)
 
-    @contextmanager
-    def block(self, number: int) -> Iterator[None]:
-        """Hold a block exclusively: nobody else changes what the tables say of it meanwhile."""
-        holder = object()
-        try:
-            with self._lock:
-                while number in self._held:
-                    self._changed.wait()
-                self._held[number] = holder
-            yield
-        finally:
-            with self._lock:
-                try:
-                    self._changed.notify_all()
-                except BaseException:
-                    self._changed.notify_all()  # an interrupt of this thread must not stop those that wait
-                    raise
-                finally:
-                    # Who was interrupted on the way in may hold the block or not. No call that a second
-                    # interrupt could end: the block would be held for ever.
-                    if number in self._held and self._held[number] is holder:
-                        del self._held[number]
+    def close(self) -> None:
+        """Refuse newcomers, and wait for the operations of other threads to end."""
+        self._is_closed = True
+        is_all_of = {_PINNED, get_ident()}.issuperset
+        self._sync.wait_until(lambda: is_all_of(tuple(self._active.values())))
 
-    @contextmanager
-    def changing(self, number: int) -> Iterator[None]:
-        """Hold a block exclusively, under a ticket."""
-        ticket = self.begin()
-        try:
-            with self.block(number):
-                yield
-        finally:
-            self.end(ticket)
+    def block(self, number: int) -> Mutex:
+        """The lock under which alone is changed what the tables say of a block; other blocks may share it."""
+        return self._blocks[number % _BLOCK_LOCKS]
+
+    def bitmap(self, chunk: int) -> Mutex:
+        """The same for a chunk's sector bitmap; whoever needs both takes the block's lock first."""
+        return self._bitmaps[chunk % _BITMAP_LOCKS]

@@ -84,7 +84,7 @@ def _payload_entries(bat: BatTable) -> Iterator[tuple[int, int]]:
 
 
 def _entries(data: bytes, first: int) -> Iterator[tuple[int, int]]:
-    """Number and value of each entry, numbered from `first`; stretches of zeroes, the most of many tables, left out."""
+    """Number and value of each entry, numbered from `first`; stretches of zeroes are left out."""
     for start in range(0, len(data), len(_VOID)):
         part = data[start : start + len(_VOID)]
         if not _VOID.startswith(part):

@@ -87,6 +87,8 @@ class WriteSession:
             return
         self._reserve_host_space()
         with self._committer.guarded():
+            # A writer that was killed may have left a header on its way to the medium: never both of them.
+            self._store.flush()
             self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
         # If this fails nothing is half done: who asks again begins again, with other GUIDs.
         new_log = self._make_room()
@@ -96,7 +98,7 @@ class WriteSession:
             if new_log is not None:
                 self._make_log(new_log)
             self._heal_region_tables()
-            self.has_begun = True
+        self.has_begun = True
 
     def _reserve_host_space(self) -> None:
         """Take the host space that beginning needs in the file as it is. Raises: OSError, with nothing done."""
@@ -133,6 +135,7 @@ class WriteSession:
         for start, end in replay.zero_ranges:
             if start < size:
                 store.write_zeroes(min(end, size) - start, start)
+                self._host_space.forget(end - start, start)
         for sector in replay.store.patched_sectors():
             file_offset = sector * LOG_SECTOR_SIZE
             store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)

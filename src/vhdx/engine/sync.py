@@ -1,7 +1,11 @@
 """Where the engine gets its locks from, so that a test can hand in a scheduler of its own."""
 
 import threading
-from typing import Any, Protocol, cast
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+_PAUSE_SECONDS: Final = 0.001
 
 
 class Mutex(Protocol):
@@ -16,27 +20,15 @@ class Mutex(Protocol):
         ...
 
 
-class Condition(Protocol):
-    """What the engine uses of `threading.Condition`; its mutex is held around every call."""
-
-    def wait(self) -> object:
-        """Give up the mutex until notified; may return without."""
-        ...
-
-    def notify_all(self) -> None:
-        """Wake everybody who waits."""
-        ...
-
-
 class Sync(Protocol):
-    """Makes mutexes and conditions."""
+    """Makes mutexes, and waits."""
 
     def lock(self) -> Mutex:
         """A new mutex."""
         ...
 
-    def condition(self, lock: Mutex) -> Condition:
-        """A new condition of a mutex that `lock` made."""
+    def wait_until(self, is_so: Callable[[], bool], /) -> None:
+        """Let other threads go on until something is so."""
         ...
 
 
@@ -44,8 +36,10 @@ class _Threads:
     def lock(self) -> Mutex:
         return threading.Lock()
 
-    def condition(self, lock: Mutex) -> Condition:
-        return threading.Condition(cast("threading.Lock", lock))
+    def wait_until(self, is_so: Callable[[], bool], /) -> None:
+        # Looked at again and again: nobody who ends an operation has to tell, so that no word of it can be lost.
+        while not is_so():
+            time.sleep(_PAUSE_SECONDS)
 
 
 THREADS: Sync = _Threads()

@@ -59,10 +59,8 @@ class Writer:
         self._committer.check_sound()
 
     def write(self, data: memoryview, offset: int) -> None:
-        """Write bytes. Raises: ImagePoisonedError, ParentNotFoundError, OSError."""
+        """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
         self._committer.check_sound()
-        if len(data):
-            self._session.begin()
         done = 0
         block, within = divmod(offset, self._block_size)
         if 0 < len(data) <= self._block_size - within:  # most requests
@@ -119,14 +117,20 @@ class Writer:
         )
 
     def flush(self) -> None:
-        """Make everything whose call has returned durable. Raises: ImagePoisonedError, OSError."""
+        """Make everything whose call has returned durable. Raises: ImageClosedError, ImagePoisonedError, OSError."""
         self._committer.check_sound()
-        if self._session.has_begun:
+        if not self._session.has_begun:
+            return
+        ticket = self.in_flight.begin()
+        try:
             self._committer.flush()
             self._give_back_host_space()
+        finally:
+            self.in_flight.end(ticket)
 
     def close(self) -> None:
-        """Make everything durable and end the session; nobody uses the image any more. Raises: OSError."""
+        """Wait for what other threads are doing, make everything durable and end the session. Raises: OSError."""
+        self.in_flight.close()
         self._session.end(may_shrink=not self._keeps_space)
 
     def _give_back_host_space(self) -> None:

@@ -100,7 +100,7 @@ def make_writer(
     leave_overlay: Callable[[], None],
 ) -> Writer:
     """Put together what changes one file. `store` is the file itself, without a replay's overlay."""
-    in_flight = InFlight(sync)
+    in_flight = InFlight(sync, store.name)
     used_end = max(scan.blocks_end, opened.block_rules.structures_end)
     kept_end = end_of_content(opened.store, used_end, opened.file_size)
     allocator = Allocator(store, opened.file_size, used_end, scan.free, in_flight, sync, on_growth, kept_end)

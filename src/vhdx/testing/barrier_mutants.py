@@ -41,7 +41,7 @@ _OPTIONAL: Final = frozenset(
     ("size", "final_size", "free", "freeze", "settle", "reclaim", "_give_back_host_space")
 )
 """Those that only look, or give space back: left out, they cost space and nothing else."""
-_BOOKS: Final = ("_in_flight", "_freed", "_frozen")
+_BOOKS: Final = ("in_flight", "_in_flight", "_freed", "_frozen")
 """Objects that keep account of space."""
 _TEXT_LENGTH: Final = 70
 

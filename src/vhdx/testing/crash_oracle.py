@@ -4,7 +4,7 @@ And goes on: a further write and flush must succeed and be there after the next 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from vhdx.testing.crash_states import MediaFault, durable_content
@@ -36,6 +36,11 @@ class Windows:
     def __init__(self, pieces: dict[int, bytes]) -> None:
         """`pieces`: what was read, by virtual offset, a multiple of WINDOW."""
         self.pieces = pieces
+
+    def windows(self, length: int) -> Iterable[int]:
+        """Offsets of the stretches, of a length that is WINDOW, that may hold anything but zeroes."""
+        assert length == WINDOW
+        return self.pieces.keys()
 
     def read(self, length: int, offset: int) -> bytes:
         """Bytes that lie in one piece, or in none."""
@@ -99,8 +104,9 @@ class Oracle:
         return Windows({at: device.pread(min(WINDOW, size - at), at) for at in offsets})
 
     def _interesting(self, device: CrashDevice, history: History, content: Content) -> set[int]:
-        """Windows of a large disk that may hold anything but zeroes."""
-        found = set(history.touched_windows(WINDOW))
+        """Windows of a large disk that hold, or should hold, anything but zeroes."""
+        # What an action put there, what was there from the beginning, and what is there now for whatever reason.
+        found = {*history.touched_windows(WINDOW), *history.initial_windows(WINDOW)}
         contents = [content, *self.subject.parents]
         for extent in device.extents():
             if extent.file_offset is None:

@@ -96,6 +96,10 @@ class Readable(Protocol):
         """Bytes of the disk."""
         ...
 
+    def windows(self, length: int) -> Iterable[int]:
+        """Offsets of the stretches of the disk, of some length, that may hold anything but zeroes."""
+        ...
+
 
 class History:
     """What a disk may hold; is shown the marks of a record one after the other."""
@@ -108,6 +112,13 @@ class History:
         self._ended: dict[int, int] = {}
         self._images: dict[tuple[int, int, int], bytes] = {}
         self._windows: set[int] | None = None
+        self._initial_windows: frozenset[int] | None = None
+
+    def initial_windows(self, length: int) -> Iterable[int]:
+        """Offsets of the stretches of the disk, always of the same length, that may not have held zeroes at first."""
+        if self._initial_windows is None:
+            self._initial_windows = frozenset(self._initial.windows(length))
+        return self._initial_windows
 
     def touched_windows(self, length: int) -> Iterable[int]:
         """Offsets of the stretches of the disk, of some length, in which an action put more than zeroes."""

@@ -132,6 +132,10 @@ class Content:
         if run_end >= 0:
             yield max(run_start, start), min(run_end, end)
 
+    def windows(self, length: int) -> set[int]:
+        """Offsets of the stretches, of a length that is a multiple of the page's, that hold anything but zeroes."""
+        return {number * PAGE_SIZE // length * length for number in self.pages}
+
     def sectors(self) -> Iterator[tuple[int, bytes]]:
         """Number and bytes of every 512-byte sector that is not zero."""
         for number, page in self.pages.items():

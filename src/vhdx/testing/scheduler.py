@@ -5,16 +5,16 @@
     with vhdx.open(store, "r+", sync=scheduler) as disk:
         scheduler.run(lambda: disk.pwrite(b"...", 0), disk.flush)
 
-Another thread may go on at every call of the store and at every operation on a lock or condition that the
-scheduler made. The same decisions give the same run. Threads that wait for each other for ever end with
-DeadlockError, and the decisions that led there are in `decisions`.
+Another thread may go on at every call of the store and at every operation on a lock that the scheduler made. The
+same decisions give the same run. Threads that wait for each other for ever end with DeadlockError, and the
+decisions that led there are in `decisions`.
 """
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
-from vhdx.engine.sync import Condition, Mutex
+from vhdx.engine.sync import Mutex
 
 PATIENCE_SECONDS: Final = 120.0
 """How long a run may take in all; longer means that a thread waits for something else than its turn."""
@@ -58,7 +58,7 @@ class _Thread:
 
 
 class Scheduler:
-    """Makes locks and conditions (as `vhdx.engine.sync.Sync`), and runs threads one at a time."""
+    """Makes locks and waits (as `vhdx.engine.sync.Sync`), and runs threads one at a time."""
 
     def __init__(self, choose: Chooser) -> None:
         self.decisions: list[Decision] = []
@@ -73,11 +73,6 @@ class Scheduler:
         """A new mutex."""
         return CooperativeLock(self)
 
-    def condition(self, lock: Mutex) -> Condition:
-        """A new condition of a mutex that `lock` made."""
-        assert isinstance(lock, CooperativeLock)
-        return CooperativeCondition(self, lock)
-
     def checkpoint(self, label: str) -> None:
         """Let another thread go on, or not. Does nothing in a thread that the scheduler does not run."""
         thread = self.current
@@ -89,7 +84,7 @@ class Scheduler:
         """The calling thread, if it is one of those that are run."""
         return self._by_ident.get(threading.get_ident())
 
-    def wait_until(self, is_free: Callable[[], bool], label: str) -> None:
+    def wait_until(self, is_free: Callable[[], bool], /, label: str = "wait") -> None:
         """Let others go on until something is so. Raises: DeadlockError where nobody can bring it about."""
         thread = self.current
         if thread is None:
@@ -214,31 +209,3 @@ class CooperativeLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-
-class CooperativeCondition:
-    """A condition of a scheduler; its mutex is held around every call."""
-
-    def __init__(self, scheduler: Scheduler, lock: CooperativeLock) -> None:
-        self._scheduler = scheduler
-        self._lock = lock
-        self._notified = 0
-
-    def wait(self) -> object:
-        """Give up the mutex until notified."""
-        seen = self._notified
-        self._lock.release()
-        self._scheduler.wait_until(lambda: self._notified > seen, "wait")
-        self._lock.acquire()
-        return None
-
-    def notify_all(self) -> None:
-        """Wake everybody who waits."""
-        self._notified += 1
-
-    def __enter__(self) -> Self:
-        self._lock.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
