@@ -1,5 +1,7 @@
 """What lies past a file's last structure: growth that a killed writer left is given back, bytes are not."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 from writing.disks import chain_bytes, faults
 from writing.stores import WatchedStore
+
+DIRT = b"\xd1"
 
 
 def image() -> ImageBuilder:
@@ -134,7 +138,90 @@ def test_looking_at_a_long_tail_reads_a_bounded_part_of_it() -> None:
     assert end_of_content(store, 64 * MIB, 64 * MIB) == 0
 
 
-def test_length_of_a_block_device_is_left_alone() -> None:
-    store = WatchedStore(MemoryStore(bytes(8 * MIB)))
-    store.is_block_device = True  # type: ignore[attr-defined]
-    assert end_of_content(store, MIB, 8 * MIB) == 8 * MIB
+def test_whole_mibs_of_what_others_left_are_free_space_and_the_rest_is_not() -> None:
+    described = image()
+    described.trailing = b"s" * (2 * MIB + 512)
+    store = described.build_store()
+    used = store.size() - len(described.trailing)
+    with vhdx.open(store, "r+") as disk:
+        for block in range(1, 4):
+            disk.pwrite(b"n", block * MIB)
+        assert disk.pread(3 * MIB, MIB) == (b"n" + bytes(MIB - 1)) * 3
+    assert pread_zero_extended(store, 512, used + 2 * MIB) == b"s" * 512
+    assert store.size() == used + 4 * MIB, "two blocks in the whole MiBs, one above the rest"
+    assert faults(store) == []
+
+
+class Device(WatchedStore):
+    """A block device, full to its end."""
+
+    is_block_device = True
+
+    def truncate(self, size: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), self.name)
+
+    def pwrite(self, data: Buffer, file_offset: int) -> None:
+        with memoryview(data) as view:
+            self.check(file_offset + view.nbytes)
+        super().pwrite(data, file_offset)
+
+    def write_zeroes(self, length: int, file_offset: int) -> None:
+        self.check(file_offset + length)
+        super().write_zeroes(length, file_offset)
+
+    def check(self, end: int) -> None:
+        if end > self.size():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
+
+
+def test_trim_of_the_block_that_ends_a_device_leaves_its_length_alone() -> None:
+    described = ImageBuilder(4 * MIB)
+    for block in range(4):
+        described.add_block(block, bytes([block]) * MIB)
+    device = Device(described.build_store())
+    with vhdx.open(device, "r+") as disk:
+        disk.trim(MIB, 3 * MIB)
+        disk.flush()
+        disk.pwrite(b"n", 3 * MIB)
+        disk.trim(MIB, 3 * MIB)
+    assert device.size() == described.length()
+    assert faults(device) == []
+
+
+@pytest.mark.parametrize("spare", [0, 512 << 10, 2 * MIB, 2 * MIB + 512])
+@pytest.mark.parametrize("is_dirty", [False, True])
+def test_device_is_used_up_to_its_end_and_is_then_full(spare: int, *, is_dirty: bool) -> None:
+    described = image()
+    used = described.build_store().size()
+    if is_dirty:
+        described.dirty_log(described.bat_change(1, 2))
+    device = Device(described.build_store())
+    device.base.truncate(used + spare)
+    device.base.pwrite(DIRT * spare, used)
+    with vhdx.open(device, "r+") as disk:
+        room = spare // MIB
+        for block in range(2, 2 + room):
+            disk.pwrite(b"n", block * MIB)
+        with pytest.raises(OSError) as caught:
+            disk.pwrite(b"n", (2 + room) * MIB)
+        assert caught.value.errno == errno.ENOSPC
+        disk.pwrite(b"m", 5)
+        assert disk.pread(room * MIB, 2 * MIB) == (b"n" + bytes(MIB - 1)) * room
+    assert device.size() == used + spare
+    assert chain_bytes([device], 0, 16) == b"o" * 5 + b"m" + b"o" * 10
+    assert faults(device) == []
+
+
+def test_log_that_ends_a_mib_which_the_device_has_not_is_replayed() -> None:
+    described = unlogged()
+    described.dirty_log(grow(described))
+    described.log_entries[-1].last_file_offset = described.length() + 1
+    device = Device(described.build_store())
+    device.base.truncate(described.length() + 512)
+    with vhdx.open(device) as disk:
+        content = disk.pread(disk.size, 0)
+    with vhdx.open(device, "r+") as disk:
+        disk.pwrite(content[:1], 0)
+    assert device.size() == described.length() + 512
+    assert chain_bytes([device], 0, len(content)) == content
+    assert faults(device) == []

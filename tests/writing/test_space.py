@@ -1,13 +1,21 @@
 """File space: whose it is, what it holds when a block gets it, and when it is given back."""
 
+import errno
 import os
+import random
+import tracemalloc
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 import pytest
 
 import vhdx
 from vhdx._units import MIB
+from vhdx.engine.allocator import Allocator
+from vhdx.engine.in_flight import InFlight
+from vhdx.engine.interval_set import IntervalSet
+from vhdx.engine.sync import THREADS
 from vhdx.format.bat import PayloadState
 from vhdx.ops.check import check_image
 from vhdx.ops.create import create
@@ -16,7 +24,7 @@ from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 from writing.disks import block_entry, chain_bytes, faults
-from writing.stores import WatchedStore
+from writing.stores import Call, HostStore, WatchedStore
 
 DIRT = b"\xd1"
 REGION = UUID("00000000-0000-4000-8000-0000000e6104")
@@ -208,3 +216,137 @@ def test_host_gets_the_space_of_trimmed_blocks_back(tmp_path: Path, ends_with: s
         freed = full - path.stat().st_blocks * 512
     assert freed >= 39 * MIB
     assert not list(check_image(path).findings())
+
+
+def cut_off(image: ImageBuilder, state: PayloadState, entry: bytes) -> tuple[MemoryStore, int]:
+    """A file that ends where the disk does, in its last block, and that block's place."""
+    last = image.add_block(3, entry, state=state)
+    store = image.build_store()
+    store.truncate(last + 512)
+    return store, last
+
+
+def test_space_of_a_block_that_was_cut_off_is_used_again_as_a_whole() -> None:
+    store, last = cut_off(ImageBuilder(6 * MIB + 512, 2 * MIB), PayloadState.FULLY_PRESENT, b"o" * 512)
+    with vhdx.open(HostStore(store), "r+") as disk:
+        disk.trim(512, 6 * MIB)
+        disk.flush()
+        assert store.size() == last + 512, "the hole that is punched lies in the file"
+        disk.pwrite(b"n" * 2 * MIB, 0)
+        disk.pwrite(b"m" * 512, 4096)
+        disk.flush()
+        assert disk.pread(2 * MIB, 0) == b"n" * 4096 + b"m" * 512 + b"n" * (2 * MIB - 4608)
+    assert block_entry(store, 0) == (6, last)
+    assert store.size() == last + 2 * MIB
+    assert chain_bytes([store], 0, 4096) == b"n" * 4096
+    assert faults(store) == []
+
+
+def test_space_that_was_cut_off_is_free_still_after_the_file_could_not_grow() -> None:
+    store, last = cut_off(ImageBuilder(6 * MIB + 512, 2 * MIB), PayloadState.FULLY_PRESENT, b"o" * 512)
+    watched = WatchedStore(store)
+
+    def refuse(call: Call) -> None:
+        if call.name == "truncate":
+            raise OSError(errno.ENOSPC, "full")
+
+    with vhdx.open(watched, "r+") as disk:
+        disk.trim(512, 6 * MIB)
+        disk.flush()
+        watched.before = refuse
+        with pytest.raises(OSError, match="full"):
+            disk.pwrite(b"n", 0)
+        watched.before = lambda _: None
+        disk.pwrite(b"n", 0)
+        assert disk.pread(2 * MIB, 0) == b"n" + bytes(2 * MIB - 1)
+    assert block_entry(store, 0) == (6, last)
+    assert faults(store) == []
+
+
+@pytest.mark.parametrize("state", [1, 3, 6])
+@pytest.mark.parametrize("way", ["write", "write whole", "zero", "zero kept", "zero part"])
+@pytest.mark.parametrize("kind", ["dynamic", "fixed"])
+def test_block_that_is_cut_off_behind_the_disk_can_be_changed(
+    state: int, way: str, kind: Literal["dynamic", "fixed"]
+) -> None:
+    image = ImageBuilder(6 * MIB + 512, 2 * MIB, kind=kind)
+    image.bat.clear()
+    store, _ = cut_off(image, PayloadState(state), b"o" * 512)
+    expected = bytearray(b"o" * 512 if state == 6 else bytes(512))
+    start = 100 if way in ("write", "zero part") else 0
+    with vhdx.open(store, "r+") as disk:
+        if way.startswith("write"):
+            disk.pwrite(b"n" * (512 - start), 6 * MIB + start)
+            expected[start:] = b"n" * (512 - start)
+        else:
+            disk.write_zeroes(512 - start, 6 * MIB + start, may_unmap=way != "zero kept")
+            expected[start:] = bytes(512 - start)
+        assert disk.pread(512, 6 * MIB) == expected
+        disk.flush()
+        for block in range(3):
+            disk.pwrite(b"m", block * 2 * MIB)
+        assert disk.pread(512, 6 * MIB) == expected
+        assert disk.pread(6 * MIB, 0) == (b"m" + bytes(2 * MIB - 1)) * 3
+    assert chain_bytes([store], 6 * MIB, 512) == expected
+    assert chain_bytes([store], 0, 6 * MIB) == (b"m" + bytes(2 * MIB - 1)) * 3
+    assert faults(store) == []
+
+
+def scattered(count: int, step: int = 1) -> list[int]:
+    """Places of some MiBs, in disorder."""
+    places = [(64 + step * number) * MIB for number in range(count)]
+    random.Random(1).shuffle(places)
+    return places
+
+
+def make_allocator() -> tuple[Allocator, InFlight]:
+    """The allocator of a file of which it owns nothing yet."""
+    in_flight = InFlight(THREADS)
+    end = 1 << 40
+    store = MemoryStore()
+    return Allocator(store, end, end, IntervalSet(), in_flight, THREADS, lambda _: None, end), in_flight
+
+
+def test_scattered_blocks_that_were_freed_take_little_memory() -> None:
+    allocator, _ = make_allocator()
+    places = scattered(20_000)
+    tracemalloc.start()
+    try:
+        for number, place in enumerate(places):
+            allocator.free(place, MIB)
+            if number == len(places) // 2:
+                allocator.freeze()
+                allocator.settle()
+        allocator.freeze()
+        allocator.settle()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < len(places) * 156 // 4, "a quarter of what they take one by one"
+    assert allocator.allocate(len(places) * MIB).file_offset == 64 * MIB
+
+
+def test_freed_neighbours_wait_for_the_youngest_operation_that_may_know_one_of_them() -> None:
+    allocator, in_flight = make_allocator()
+    places = scattered(3000)
+    for place in places[:1500]:
+        allocator.free(place, MIB)
+    operation = in_flight.begin()
+    for place in places[1500:]:
+        allocator.free(place, MIB)
+    allocator.freeze()
+    allocator.settle()
+    taken = {allocator.allocate(MIB).file_offset for _ in places}
+    assert not taken & set(places[1500:])
+    in_flight.end(operation)
+    assert set(places) <= taken | {allocator.allocate(MIB).file_offset for _ in places}
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("known", [0, 3000])
+def test_many_intervals_added_at_once_are_as_if_added_one_by_one(step: int, known: int) -> None:
+    before = [(at - MIB // 2, at + MIB // 4) for at in scattered(known, 3)]
+    new = [(at, at + MIB + (at % 7 == 0) * 3 * MIB) for at in scattered(4000, step)]
+    at_once, one_by_one = IntervalSet(before), IntervalSet([*before, *new])
+    at_once.update(new)
+    assert list(at_once) == list(one_by_one)

@@ -19,7 +19,7 @@ from vhdx.engine.interval_set import IntervalSet
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from vhdx.engine.in_flight import InFlight
     from vhdx.engine.sync import Sync
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 GROWTH_SIZE: Final = 64 * MIB
 """The file grows by at least this: a flush is dearer when the file's length has changed."""
+
+_JOIN_AT: Final = 1024
 
 
 class Space(NamedTuple):
@@ -48,6 +50,29 @@ class _Freed(NamedTuple):
     ticket: int
     """Operations with an older ticket may still know the space."""
 
+    @property
+    def end(self) -> int:
+        """File offset just past it."""
+        return self.file_offset + self.length
+
+
+class _FreedRuns:
+    """Freed space that waits at one gate.
+
+    When it is in many pieces, neighbours are joined. Joined ones wait for the youngest of their operations.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[_Freed] = []
+        self._join_at = _JOIN_AT
+
+    def add(self, runs: Iterable[_Freed]) -> None:
+        """Let more space wait. What joining costs is a small part of what it cost to free so many pieces."""
+        self.runs += runs
+        if len(self.runs) >= self._join_at:
+            self.runs = _joined(self.runs)
+            self._join_at = max(_JOIN_AT, 2 * len(self.runs))
+
 
 class Allocator:
     """Gives out file space. Thread-safe."""
@@ -66,8 +91,10 @@ class Allocator:
         """`used_end` is the end of the last structure, `free` what lies unowned in the file; in bytes.
 
         The file is never made shorter than `kept_end`: what lies unowned beyond it is nothing but zeroes.
+        Nor is a block device, whatever it holds.
         """
         self._store = store
+        self._is_device: bool = getattr(store, "is_block_device", False)
         self._lock = sync.lock()
         self._in_flight = in_flight
         self._on_growth = on_growth
@@ -79,9 +106,9 @@ class Allocator:
         # The void behind it is taken as the end of the file is: in order, and the file grows when it is used up.
         self.used_end = align_up(max(used_end, kept_end), MIB)
         free.clip(self.used_end)
-        self._freed: list[_Freed] = []
+        self._freed = _FreedRuns()
         self._frozen: list[_Freed] = []
-        self._settled: list[_Freed] = []
+        self._settled = _FreedRuns()
 
     def allocate(self, length: int) -> Space:
         """Take space, growing the file if need be. Raises: OSError, with nothing taken."""
@@ -89,6 +116,7 @@ class Allocator:
             self._collect()
             start = self._free.take(length)
             if start is not None:
+                self._reach_taken(start, start + length)
                 return Space(start, length, known_zero=False)
             start = self.used_end
             end = start + length
@@ -97,7 +125,18 @@ class Allocator:
             self.used_end = end
             return Space(start, length, known_zero=start >= self._original_size)
 
+    def _reach_taken(self, start: int, end: int) -> None:
+        """Make the file hold space from the free set: a block that had been cut off was freed as a whole."""
+        if end > self.file_size:
+            try:
+                self._grow(end)
+            except BaseException:
+                self._free.add(start, end)
+                raise
+
     def _grow(self, end: int) -> None:
+        if self._is_device:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._store.name)
         if end > MAX_BLOCK_FILE_OFFSET:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), self._store.name)
         new_size = max(end, align_up(self.file_size + GROWTH_SIZE, MIB))
@@ -119,18 +158,18 @@ class Allocator:
     def free(self, file_offset: int, length: int) -> None:
         """Give up space; the change of the entry that named it is in the page cache already."""
         with self._lock:
-            self._freed.append(_Freed(file_offset, length, self._in_flight.now()))
+            self._freed.add([_Freed(file_offset, length, self._in_flight.now())])
 
     def freeze(self) -> None:
         """Begin a commit, before the pages are frozen: what is freed from now on waits for the next."""
         with self._lock:
-            self._frozen += self._freed
-            self._freed.clear()
+            self._frozen += self._freed.runs
+            self._freed = _FreedRuns()
 
     def settle(self) -> None:
         """The commit's entry is durable."""
         with self._lock:
-            self._settled += self._frozen
+            self._settled.add(self._frozen)
             self._frozen.clear()
 
     def reclaim(self) -> None:
@@ -147,7 +186,8 @@ class Allocator:
         try:
             with suppress(OSError):
                 for freed in ready:
-                    punch(freed.length, freed.file_offset)
+                    # Of a block that is cut off, what there is.
+                    punch(min(freed.end, self.file_size) - freed.file_offset, freed.file_offset)
         finally:
             with self._lock:
                 self._add_free(ready)
@@ -157,16 +197,15 @@ class Allocator:
 
     def _take_ready(self) -> list[_Freed]:
         """What has passed every gate."""
-        if not self._settled:
+        if not self._settled.runs:
             return []
         oldest = self._in_flight.oldest()
-        ready = [freed for freed in self._settled if freed.ticket <= oldest]
-        self._settled = [freed for freed in self._settled if freed.ticket > oldest]
+        ready = [freed for freed in self._settled.runs if freed.ticket <= oldest]
+        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest]
         return ready
 
     def _add_free(self, ready: list[_Freed]) -> None:
-        for freed in ready:
-            self._free.add(freed.file_offset, freed.file_offset + freed.length)
+        self._free.update([(freed.file_offset, freed.end) for freed in ready])
 
     def final_size(self, *, may_shrink: bool) -> int:
         """How long the file has to be once everything is durable and nobody uses it. Bytes."""
@@ -175,5 +214,15 @@ class Allocator:
             end = self.used_end
             if self._free.last is not None and self._free.last[1] == end:
                 end = self._free.last[0]
-            floor = self._kept_end if may_shrink else self._original_size
+            floor = self._kept_end if may_shrink and not self._is_device else self._original_size
             return max(end, min(floor, self.file_size))
+
+
+def _joined(runs: list[_Freed]) -> list[_Freed]:
+    joined: list[_Freed] = []
+    for run in sorted(runs):
+        if joined and joined[-1].end == run.file_offset:
+            last = joined.pop()
+            run = _Freed(last.file_offset, last.length + run.length, max(last.ticket, run.ticket))
+        joined.append(run)
+    return joined

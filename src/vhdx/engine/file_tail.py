@@ -22,11 +22,8 @@ _PIECE: Final = 64 << 10
 def end_of_content(store: ByteStore, start: int, end: int) -> int:
     """File offset just past the last piece of [start, end) that may hold something; 0 if none does.
 
-    Holes are not read, and of the rest at most 1 MiB is: what lies behind that counts as content, and so does
-    everything on a block device, whose length is nobody's to change. Raises: OSError.
+    Holes are not read, and of the rest at most 1 MiB is: what lies behind that counts as content. Raises: OSError.
     """
-    if start < end and getattr(store, "is_block_device", False):
-        return end
     content_end, budget, seen = 0, _MAX_READ, start
     for extent in islice(store.extents(start, max(0, end - start)), _MAX_EXTENTS):
         seen = extent.file_offset + extent.length

@@ -1,11 +1,14 @@
 """A set of integers kept as sorted, disjoint, non-adjacent half-open intervals."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
+from typing import Final
 
 _start = itemgetter(0)
 _end = itemgetter(1)
+_MANY: Final = 1024
+"""Adding one interval moves those above it; for so many it is cheaper to go through all of them once."""
 
 
 class IntervalSet:
@@ -42,6 +45,14 @@ class IntervalSet:
             end = max(end, spans[last - 1][1])
         spans[first:last] = [(start, end)]
 
+    def update(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Add all of `spans`."""
+        if len(spans) >= _MANY:
+            self._spans = _union([*self._spans, *spans])
+            return
+        for start, end in spans:
+            self.add(start, end)
+
     def covers(self, point: int) -> bool:
         """Whether `point` lies in an interval."""
         index = bisect_right(self._spans, point, key=_start)
@@ -61,3 +72,13 @@ class IntervalSet:
         if index < len(self._spans):
             start = self._spans[index][0]
             self._spans[index:] = [(start, limit)] if start < limit else []
+
+
+def _union(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            start, last_end = joined.pop()
+            end = max(end, last_end)
+        joined.append((start, end))
+    return joined

@@ -139,7 +139,7 @@ class WriteSession:
         for sector in replay.store.patched_sectors():
             file_offset = sector * LOG_SECTOR_SIZE
             store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)
-        if store.size() < replay.file_size:
+        if store.size() < replay.file_size and not getattr(store, "is_block_device", False):
             store.truncate(replay.file_size)
         store.flush()
         self._headers.update(log_guid=ZERO_GUID)

@@ -102,8 +102,8 @@ def make_writer(
     """Put together what changes one file. `store` is the file itself, without a replay's overlay."""
     in_flight = InFlight(sync, store.name)
     used_end = max(scan.blocks_end, opened.block_rules.structures_end)
-    kept_end = end_of_content(opened.store, used_end, opened.file_size)
-    allocator = Allocator(store, opened.file_size, used_end, scan.free, in_flight, sync, on_growth, kept_end)
+    file_size, kept_end = _length(opened, store, used_end)
+    allocator = Allocator(store, file_size, used_end, scan.free, in_flight, sync, on_growth, kept_end)
     headers = HeaderWriter(store, opened.headers)
     committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
     host_space = HostSpace(store)
@@ -126,3 +126,11 @@ def make_writer(
         read_through=read_through,
     )
     return Writer(bat, tables, blocks, session, allocator, committer, in_flight, keeps_space=keeps_space)
+
+
+def _length(opened: Opened, store: ByteStore, used_end: int) -> tuple[int, int]:
+    """How long the file is once its log is in place, and how long it has to stay, in bytes."""
+    if getattr(store, "is_block_device", False):
+        # Whatever a log says, and whatever it holds.
+        return store.size(), 0
+    return opened.file_size, end_of_content(opened.store, used_end, opened.file_size)

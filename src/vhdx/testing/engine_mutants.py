@@ -219,36 +219,36 @@ NAMED: Final = (
     Replacement(
         "freed space is free at once",
         "allocator.py",
-        "            self._freed.append(_Freed(file_offset, length, self._in_flight.now()))\n",
+        "            self._freed.add([_Freed(file_offset, length, self._in_flight.now())])\n",
         "            self._free.add(file_offset, file_offset + length)\n",
     ),
     Replacement(
         "freed space waits for no entry",
         "allocator.py",
-        "self._freed.append(_Freed(",
-        "self._settled.append(_Freed(",
+        "self._freed.add([_Freed(",
+        "self._settled.add([_Freed(",
     ),
     Replacement(
         "what is freed during a commit is settled by it",
         "allocator.py",
-        "            self._settled += self._frozen\n            self._frozen.clear()\n",
-        "            self._settled += self._frozen + self._freed\n            self._frozen.clear()\n"
-        "            self._freed.clear()\n",
+        "            self._settled.add(self._frozen)\n            self._frozen.clear()\n",
+        "            self._settled.add(self._frozen + self._freed.runs)\n            self._frozen.clear()\n"
+        "            self._freed = _FreedRuns()\n",
     ),
     Replacement(
         "freed space waits for no reader",
         "allocator.py",
-        "ready = [freed for freed in self._settled if freed.ticket <= oldest]\n"
-        "        self._settled = [freed for freed in self._settled if freed.ticket > oldest]\n",
-        "ready = self._settled\n        self._settled = [] if oldest >= 0 else []\n",
+        "ready = [freed for freed in self._settled.runs if freed.ticket <= oldest]\n"
+        "        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest]\n",
+        "ready = self._settled.runs\n        self._settled.runs = [] if oldest >= 0 else []\n",
     ),
     Replacement(
         "freed space waits for all readers but one",
         "allocator.py",
-        "ready = [freed for freed in self._settled if freed.ticket <= oldest]\n"
-        "        self._settled = [freed for freed in self._settled if freed.ticket > oldest]\n",
-        "ready = [freed for freed in self._settled if freed.ticket <= oldest + 1]\n"
-        "        self._settled = [freed for freed in self._settled if freed.ticket > oldest + 1]\n",
+        "ready = [freed for freed in self._settled.runs if freed.ticket <= oldest]\n"
+        "        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest]\n",
+        "ready = [freed for freed in self._settled.runs if freed.ticket <= oldest + 1]\n"
+        "        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest + 1]\n",
     ),
     Replacement(
         "a reader takes no ticket",
