@@ -1,5 +1,7 @@
 """Binary units and the integer arithmetic that offsets and sizes need; ints only."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 KIB: Final = 1 << 10
@@ -29,3 +31,13 @@ def align_down(value: int, alignment: int) -> int:
 def is_power_of_two(value: int) -> bool:
     """Whether `value` is 1, 2, 4, 8, ...; zero and negative numbers are not."""
     return value > 0 and value & (value - 1) == 0
+
+
+def aligned_pieces(start: int, length: int, unit: int) -> Iterator[tuple[int, int]]:
+    """Split a range into its whole units, all in one, and the parts of units at its ends: (start, length)."""
+    end = start + length
+    first, last = align_up(start, unit), align_down(end, unit)
+    edges = (start, end) if first > last else (start, first, last, end)
+    for at, stop in pairwise(edges):
+        if at < stop:
+            yield at, stop - at

@@ -8,6 +8,7 @@ import pytest
 from support.cases import assert_opens, codes, content_of, pattern, sound, sound_child, store_of
 from support.dirty import GROWN, ZEROED, applied, grow, grow_then_zero, message_of_no_sequence, unlogged
 from support.stores import CountingStore
+from support.work import lines_run
 from vhdx import CorruptImageError, FormatError, Image
 from vhdx._units import GIB, MIB, TIB
 from vhdx.format.bat import PayloadState, make_entry
@@ -347,3 +348,39 @@ def test_case_065_replay_reads_the_file_and_never_writes_it() -> None:
         opened.pread(opened.size, 0)
     again = image.build_store()
     assert pread_zero_extended(again, again.size(), 0) == before
+
+
+def lone_heads_of_a_long_chain(log_length: int) -> ImageBuilder:
+    """Half the log is one chain; the rest are heads that name its first entry and have nothing to do with it."""
+    image = ImageBuilder(log_length=log_length)
+    positions = range(log_length // 2, log_length, 4096)
+    image.dirty_log(*([[]] * len(positions)), tail=log_length - 4096)
+    image.log_entries += [LogEntry(at, (), 1 << 40, tail=0) for at in positions]
+    return image
+
+
+def test_heads_that_all_name_one_chain_make_the_search_no_longer() -> None:
+    def lines(log_length: int) -> int:
+        store = lone_heads_of_a_long_chain(log_length).build_store()
+
+        def refused() -> None:
+            with pytest.raises(CorruptImageError):
+                Image.open(store)
+
+        return lines_run(refused)
+
+    assert lines(4 * MIB) < 2.2 * lines(2 * MIB)
+
+
+def test_chain_that_goes_around_the_ring_is_walked_from_its_head() -> None:
+    image = unlogged()
+    last = image.log_length - 4096
+    image.dirty_log([], *[grow(image)], position=last)
+    assert_opens(image, applied(GROWN), RuleCode.LOG_DIRTY)
+
+
+def test_head_whose_tail_is_another_chain_is_none() -> None:
+    image = unlogged()
+    image.dirty_log(grow(image))
+    image.log_run([], position=64 * 4096, sequence_number=7, tail=0)
+    assert_opens(image, applied(GROWN), RuleCode.LOG_DIRTY)

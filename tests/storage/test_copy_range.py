@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vhdx._units import MIB
-from vhdx.storage import copy, host
+from vhdx.storage import copy, host, libc
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.copy import copy_range, try_reflink
 from vhdx.storage.file import FileStore
@@ -84,6 +84,19 @@ def test_kernel_moves_the_bytes_between_files(
     copy_range(*files[:1], 0, files[1], 0, len(CONTENT))
     monkeypatch.undo()
     assert pread(files[1], len(CONTENT) + 1, 0) == CONTENT
+
+
+@kernel
+@pytest.mark.skipif(not host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
+def test_only_long_copies_are_hurried_to_the_device(
+    files: tuple[FileStore, FileStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[tuple[int, int]]()
+    monkeypatch.setattr(libc, "start_writeback", lambda _, offset, length: begun.append((offset, length)))
+    for offset in range(0, MIB, 4096):
+        copy_range(files[0], offset, files[1], offset, 4095)  # an odd length: never a shared block
+    copy_range(files[0], MIB + 1, files[1], 2 * MIB + 3, MIB)
+    assert begun == [(2 * MIB + 3, MIB)]
 
 
 @kernel

@@ -1,6 +1,8 @@
 """What a writer refuses, not having touched it, and what it takes in spite of a fault (FORMAT 12)."""
 
+import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -193,3 +195,20 @@ def test_entry_that_was_spoiled_after_opening_is_refused_when_it_is_met(
         change(disk)
     disk.close()
     assert {number: page for number, page in file_bytes(store).items() if number > MIB} == before
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_file_object_that_is_open_for_reading_is_not_taken_for_writing(
+    tmp_path: Path, buffering: int
+) -> None:
+    path = tmp_path / "disk.vhdx"
+    sound().write(path)
+    with path.open("rb", buffering=buffering) as file, pytest.raises(io.UnsupportedOperation, match=r"r\+b"):
+        vhdx.open(file, "r+")
+    with path.open("r+b", buffering=buffering) as file, vhdx.open(file, "r+") as disk:
+        disk.pwrite(b"n", 0)
+
+
+def test_store_that_takes_no_writes_is_not_taken_for_writing() -> None:
+    with pytest.raises(io.UnsupportedOperation, match="reading only"):
+        vhdx.open(MemoryStore(sound().build(), writable=False), "r+")

@@ -217,6 +217,19 @@ def test_image_whose_changes_are_tracked_is_written_only_when_asked(tmp_path: Pa
         assert disk.pread(1, 0) == b"n"
 
 
+@pytest.mark.parametrize("side", ["linked/disk.vhdx.rct", "real.vhdx.rct"])
+def test_image_whose_changes_are_tracked_is_known_through_a_symbolic_link(tmp_path: Path, side: str) -> None:
+    (tmp_path / "linked").mkdir()
+    real, link = tmp_path / "real.vhdx", tmp_path / "linked/disk.vhdx"
+    create(real, 8 * MIB)
+    link.symlink_to("../real.vhdx")
+    (tmp_path / side).touch()
+    with pytest.raises(vhdx.ImageStateError, match="tracks"):
+        vhdx.open(link, "r+")
+    (tmp_path / side).unlink()
+    vhdx.open(link, "r+").close()
+
+
 def test_reading_image_refuses_changes() -> None:
     watched = WatchedStore(some_image().build_store())
     with vhdx.open(watched) as disk:

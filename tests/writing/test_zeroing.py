@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.work import lines_run
+from vhdx._units import MIB, TIB
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
 from writing.disks import block_entry, chain_bytes, faults
@@ -195,3 +196,33 @@ def test_zeroing_part_of_the_only_sector_left_to_the_parent_zeroes_what_follows_
     assert block_entry(store, 0)[0] == PayloadState.FULLY_PRESENT
     assert chain_bytes([store, *parents], 0, 2048) == b"p" * 256 + bytes(768) + b"c" * 1024
     assert faults(store) == []
+
+
+@pytest.mark.parametrize("start", [0, 512])
+@pytest.mark.parametrize("cut", [0, 512])
+def test_long_range_costs_no_more_to_judge_than_its_ends(start: int, cut: int) -> None:
+    with vhdx.open(ImageBuilder(TIB).build_store(), "r+") as disk:
+        writer = disk.images[0].writer
+        assert writer is not None
+
+        def judge() -> None:
+            writer.check_fast_zeroes(start, TIB - cut - start, may_unmap=True)
+            with pytest.raises(OSError, match="zeroing without writing"):
+                writer.check_fast_zeroes(start, TIB - cut - start, may_unmap=False)
+
+        assert lines_run(judge) < 1000, "a million blocks"
+
+
+def test_range_is_refused_for_either_of_its_ends() -> None:
+    image = ImageBuilder(8 * MIB)
+    image.add_block(0, b"o" * MIB)
+    image.add_block(7, b"o" * MIB)
+    watched = WatchedStore(image.build_store())
+    with vhdx.open(watched, "r+") as disk:
+        for offset, length in ((512, 2 * MIB), (6 * MIB, 2 * MIB - 512), (512, 100)):
+            with pytest.raises(OSError, match="zeroing without writing"):
+                disk.write_zeroes(length, offset, fast_only=True)
+        assert watched.calls == []
+        disk.write_zeroes(6 * MIB, 0, fast_only=True)
+        disk.write_zeroes(MIB - 512, 7 * MIB - MIB + 512, fast_only=True)
+        assert disk.pread(MIB, 7 * MIB) == b"o" * MIB

@@ -8,16 +8,15 @@ the entry (and the bitmap bits) into the page cache last: whoever sees the entry
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from vhdx._units import MIB, align_down, align_up
+from vhdx._units import MIB, aligned_pieces
 from vhdx.engine.allocator import Space
 from vhdx.engine.write_plan import FILL_PLAN, plan_write, state_after_trim, state_after_zeroes
 from vhdx.format.bat import PayloadState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from vhdx.engine.allocator import Allocator
     from vhdx.engine.block_tables import BlockTables
@@ -181,7 +180,7 @@ class BlockWriter:
             else:
                 self._empty(block, facts, state)
         elif not facts.reads_zero:
-            for start, count in _at_sectors(within, length, self._geometry.logical_sector_size):
+            for start, count in aligned_pieces(within, length, self._geometry.logical_sector_size):
                 self._zero_part(block, start, count, may_punch=may_unmap)
 
     def _zero_part(self, block: int, within: int, length: int, *, may_punch: bool) -> None:
@@ -226,13 +225,3 @@ class BlockWriter:
             return
         for start in range(0, length, len(_ZEROES)):
             self._store.pwrite(_ZEROES[: min(len(_ZEROES), length - start)], file_offset + start)
-
-
-def _at_sectors(within: int, length: int, sector_size: int) -> Iterator[tuple[int, int]]:
-    """Split a range into whole sectors and the parts of sectors at its ends: (start, length)."""
-    end = within + length
-    first, last = align_up(within, sector_size), align_down(end, sector_size)
-    edges = (within, end) if first > last else (within, first, last, end)
-    for start, stop in pairwise(edges):
-        if start < stop:
-            yield start, stop - start

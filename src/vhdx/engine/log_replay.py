@@ -4,11 +4,11 @@ Valid entries never overlap: every sector of an entry but its first begins with 
 or of a data sector, never with that of an entry. Therefore one pass that checks sector by sector, and stops
 at the first wrong one, reads and checksums no byte of the log more than about twice, whatever the log holds.
 
-A valid entry has at most one successor: the valid entry that begins where it ends, with the next sequence
-number. Following successors from any entry leads to exactly one head. A head whose tail leads back to it
-closes a complete sequence, and the chain from that tail to the head is what must be replayed; entries before
-the tail are history, even where they adjoin. Chains to different heads share no entry, so the search is
-linear.
+So a valid entry can follow only the valid entry before it in the ring: it does if that one ends where it begins,
+and has the sequence number before. An entry that nothing follows is a head. If its tail lies in the chain that
+leads to it, the sequence is complete, and the chain from that tail on is what must be replayed; entries before the
+tail are history, even where they adjoin. The search goes from each head backwards: chains to different heads share
+no entry, so it is linear, whatever tails the heads name.
 """
 
 from collections.abc import Iterator
@@ -210,10 +210,24 @@ def find_active_sequence(ring: LogRing) -> tuple[LogEntry, ...]:
 
     Raises: FormatError through the ring's `breach` if the search would take unbounded work; OSError.
     """
-    entries = {}
+    entries = _valid_entries(ring)
+    best: tuple[LogEntry, ...] = ()
+    for index, entry in enumerate(entries):
+        if best and entry.sequence_number <= best[-1].sequence_number:
+            continue
+        following = entries[index + 1 - len(entries)]  # the first one after the last
+        if not _follows(following, entry, ring.length):
+            best = _chain_to(entries, index, ring.length) or best
+    return best
+
+
+def _valid_entries(ring: LogRing) -> list[LogEntry]:
+    """In ring order."""
+    found = {}
     for position, header, fault in ring.candidates():
         if fault is None:
-            entries[position] = LogEntry(
+            # A sector that two extents of the host share is met twice.
+            found[position] = LogEntry(
                 position,
                 header.entry_length,
                 header.tail,
@@ -222,32 +236,25 @@ def find_active_sequence(ring: LogRing) -> tuple[LogEntry, ...]:
                 header.flushed_file_offset,
                 header.last_file_offset,
             )
-    best: tuple[LogEntry, ...] = ()
-    for entry in entries.values():
-        if best and entry.sequence_number <= best[-1].sequence_number:
-            continue
-        if _successor(entries, entry, ring.length) is None:
-            best = _chain_to(entries, entry, ring.length) or best
-    return best
+    return list(found.values())
 
 
-def _successor(entries: dict[int, LogEntry], entry: LogEntry, ring_length: int) -> LogEntry | None:
-    following = entries.get((entry.position + entry.length) % ring_length)
-    if following is not None and following.sequence_number == entry.sequence_number + 1:
-        return following
-    return None
+def _follows(entry: LogEntry, previous: LogEntry, ring_length: int) -> bool:
+    is_adjacent = entry.position == (previous.position + previous.length) % ring_length
+    return is_adjacent and entry.sequence_number == previous.sequence_number + 1
 
 
-def _chain_to(entries: dict[int, LogEntry], head: LogEntry, ring_length: int) -> tuple[LogEntry, ...]:
-    """The chain from the head's tail to the head; empty if it does not lead there."""
-    chain: list[LogEntry] = []
-    entry = entries.get(head.tail)
-    while entry is not None:
-        chain.append(entry)
-        if entry is head:
-            return tuple(chain)
-        entry = _successor(entries, entry, ring_length)
-    return ()
+def _chain_to(entries: list[LogEntry], head_index: int, ring_length: int) -> tuple[LogEntry, ...]:
+    """The chain from a head's tail to the head; empty if no chain from there leads to it. `entries` in ring order."""
+    head = entry = entries[head_index]
+    chain = [head]
+    while entry.position != head.tail:
+        before = entries[head_index - len(chain)]  # the last one before the first
+        if not _follows(entry, before, ring_length):
+            return ()
+        chain.append(before)
+        entry = before
+    return tuple(reversed(chain))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,15 @@ _SUFFIXES: Final = (".rct", ".mrt")
 
 
 def side_files(store: ByteStore) -> list[str]:
-    """Paths of the change-tracking files beside an image; looked for by name, never opened."""
+    """Paths of the change-tracking files beside an image, or beside the file that it is a link to.
+
+    They are looked for by name, never opened.
+    """
     path = getattr(store, "path", None)
     if path is None:
         return []
-    candidates = [f"{path}{suffix}" for suffix in _SUFFIXES]
+    # Hyper-V tracks the file, whatever links lead to it.
+    images = [path, os.path.realpath(path)] if os.path.islink(path) else [path]  # noqa: PTH114
+    candidates = [f"{image}{suffix}" for image in images for suffix in _SUFFIXES]
     # Not by pathlib, whose import takes longer than everything else that `vhdx info` does with a file.
     return [candidate for candidate in candidates if os.path.exists(candidate)]  # noqa: PTH110

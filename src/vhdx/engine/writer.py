@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from vhdx._units import div_ceil
+from vhdx._units import aligned_pieces, div_ceil
 from vhdx.engine.write_plan import BlockFacts, state_after_trim, state_after_zeroes
 from vhdx.format.bat import STATE_MASK, PayloadState
 
@@ -98,9 +98,10 @@ class Writer:
     def check_fast_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
         """Refuse a range that cannot be zeroed by metadata alone. Raises: OSError (EOPNOTSUPP)."""
         fast = may_unmap and not self._keeps_space
-        for block, within, count in self._split(offset, length):
-            # A whole block gets file space of its own unless it may give up what it has.
-            is_whole = self.blocks.is_whole(block, within, count)
+        for start, count in aligned_pieces(offset, length, self._block_size):
+            block, within = divmod(start, self._block_size)
+            # Whole blocks get file space of their own unless they may give up what they have.
+            is_whole = count > self._block_size or self.blocks.is_whole(block, within, count)
             if not (fast if is_whole else self._tables.facts(block).reads_zero):
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), "zeroing without writing")
 

@@ -5,6 +5,7 @@ Everything here happens before the first byte is written: a file that is refused
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import GIB
@@ -49,8 +50,12 @@ def judge_for_writing(
     """Judge everything that reading leaves to the moment it is met; return the scan of the whole BAT.
 
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
-    Hyper-V tracks the changes of the image; OSError.
+    Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
     """
+    if not getattr(store, "writable", True):
+        raise io.UnsupportedOperation(
+            f"{store.name}: open for reading only; a file object must be opened in mode 'r+b' to be written to"
+        )
     for finding in report.findings:
         if finding.code in _UNWRITABLE:
             raise finding.as_error(store.name)

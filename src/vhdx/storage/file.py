@@ -21,6 +21,8 @@ _ZEROES: Final = bytes(1 << 20)
 _READ_AHEAD_STEP: Final = 128 << 10
 _WRITE_BEHIND_LENGTH: Final = 256 << 10
 """Writes of so many bytes and more are on their way to the device before the next flush asks for them."""
+_NO_WRITE_BEHIND: Final = host.UNSUPPORTED | {errno.EPERM, errno.EACCES}
+"""A sandbox that forbids the call says so by the last two: no device does, and the data is in the file already."""
 _HAVE_PREADV: Final = host.HAVE_PREADV
 _HAVE_PREAD: Final = host.HAVE_PREAD
 _PUNCH: Final = libc.FALLOC_PUNCH_HOLE | libc.FALLOC_KEEP_SIZE
@@ -236,8 +238,7 @@ class FileStore:
                     while done < length:
                         with view[done:] as rest:
                             done += self._write_some(rest, file_offset + done)
-        if length >= _WRITE_BEHIND_LENGTH:
-            self.write_behind(length, file_offset)
+        self.write_behind(length, file_offset)
 
     def _write_some(self, view: memoryview, file_offset: int) -> int:
         try:
@@ -252,16 +253,16 @@ class FileStore:
         return count
 
     def write_behind(self, length: int, file_offset: int) -> None:
-        """Let the system begin to write a range to the device, where it can; only a flush makes it durable.
+        """Let the system begin to write a long range to the device, where it can; only a flush makes it durable.
 
-        A flush then finds less to wait for, and memory does not fill with what is not written yet.
-        Raises: OSError.
+        A flush then finds less to wait for, and memory does not fill with what is not written yet. Nothing is
+        done for a short range. Raises: OSError.
         """
-        if self._has_write_behind:
+        if length >= _WRITE_BEHIND_LENGTH and self._has_write_behind:
             try:
                 libc.start_writeback(self._fd, file_offset, length)
             except OSError as error:
-                if error.errno not in host.UNSUPPORTED:
+                if error.errno not in _NO_WRITE_BEHIND:
                     raise self._named(error) from None
                 self._has_write_behind = False
 
