@@ -301,7 +301,7 @@ def scattered(count: int, step: int = 1) -> list[int]:
 
 def make_allocator() -> tuple[Allocator, InFlight]:
     """The allocator of a file of which it owns nothing yet."""
-    in_flight = InFlight(THREADS)
+    in_flight = InFlight(THREADS, "test")
     end = 1 << 40
     store = MemoryStore()
     return Allocator(store, end, end, IntervalSet(), in_flight, THREADS, lambda _: None, end), in_flight
