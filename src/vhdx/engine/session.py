@@ -87,6 +87,7 @@ class WriteSession:
             return
         self._reserve_host_space()
         with self._committer.guarded():
+            self._store.flush()  # A process that was killed may have left a header, or anything, that is not durable.
             self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
         # If this fails nothing is half done: who asks again begins again, with other GUIDs.
         new_log = self._make_room()
