@@ -88,13 +88,13 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
 
 
 def _ends_what_began(steps: Sequence[Step]) -> bool:
-    """Whether a close has to leave an empty log: who changes nothing leaves a file as a killed process did."""
+    """Whether a close has to leave an empty log: who changes nothing leaves the file as it was found."""
     for step in reversed(steps):
         if step.kind is StepKind.ISSUED:
             return True
         if isinstance(step.label, Mark) and step.label.phase is Phase.KILLED:
             return False
-    return True
+    return False
 
 
 def short_workloads(
@@ -166,10 +166,18 @@ def killed_workloads(base: CrashBase, *, point_count: int | None = None) -> Iter
     )
 
 
+def tail_workload(base: CrashBase, *, point_count: int | None = None) -> Workload:
+    """Part of a sector of 4096 bytes is the last that a block leaves to its parent; zeroes go on behind it."""
+    start = (base.shape.block_count - 1) * base.shape.block_size
+    write = Operation(Verb.WRITE, start + 4096, min(base.shape.size - start, MAX_WHOLE_WRITE) - 4096)
+    operations = (write, Operation(Verb.ZERO, start + 512, 8192 - 512), Operation(Verb.FLUSH))
+    return Workload(base, operations, closes=True, point_count=point_count)
+
+
 def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Iterator[Workload]:
     """For every block: write to it, flush, give it up, use the space for another one; half of that; zeroes.
 
-    Also with a process that is killed.
+    Also with a process that is killed; and parts of the last sectors that a block leaves to its parent.
     """
     flush = Operation(Verb.FLUSH)
     size = base.shape.block_size
@@ -196,6 +204,7 @@ def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Ite
             (replace(write, killed_at=2), again, flush),
         ):
             yield Workload(base, operations, closes=True, point_count=point_count)
+    yield tail_workload(base, point_count=point_count)
     yield from killed_workloads(base, point_count=point_count)
 
 
