@@ -94,6 +94,41 @@ def test_a_failed_write_may_be_there_or_not_for_ever() -> None:
     assert allows(found, None)
 
 
+def test_a_failed_write_does_not_come_back_over_a_later_one_that_was_flushed() -> None:
+    one, two = write(1, 0), write(2, 0)
+    found = history((Phase.BEGUN, one), (Phase.FAILED, one), *done(two), *done(flush(3)))
+    assert allows(found, two)
+    assert not allows(found, one)
+    assert not allows(found, None)
+
+
+KILL = Action(9, "kill")
+
+
+def test_what_a_killed_process_did_may_be_there_or_not_whatever_is_flushed_later() -> None:
+    one = write(1, 0)
+    found = history(*done(one), (Phase.KILLED, KILL), *done(flush(2)))
+    assert allows(found, one)
+    assert allows(found, None)
+
+
+def test_what_was_flushed_before_a_kill_is_there_after_it() -> None:
+    one = write(1, 0)
+    found = history(*done(one), *done(flush(2)), (Phase.KILLED, KILL))
+    assert not allows(found, None)
+
+
+def test_what_was_at_work_in_a_killed_process_is_over() -> None:
+    one, two = write(1, 0), write(2, 0)
+    found = history((Phase.BEGUN, one), (Phase.KILLED, KILL), *done(two))
+    assert all(allows(found, action) for action in (None, one, two))
+    found.observe(Mark(Phase.BEGUN, flush(3)))
+    found.observe(Mark(Phase.ENDED, flush(3)))
+    assert allows(found, two)
+    assert not allows(found, one)
+    assert not allows(found, None)
+
+
 def test_a_wrong_sector_is_named_with_what_was_allowed() -> None:
     one = write(1, 0)
     found = history(*done(one), *done(flush(2)))
@@ -129,3 +164,11 @@ def test_a_read_beside_a_write_may_return_either() -> None:
     begun = Mark(Phase.BEGUN, one)
     for data in (bytes(512), one.sectors[0]):
         assert not list(wrong_reads(Content(), steps(begun, ReadMark(1, 0, data))))
+
+
+def test_a_read_may_not_return_what_a_failed_write_left_under_a_later_one() -> None:
+    one, two = write(1, 0), write(2, 0)
+    marks = [(Phase.BEGUN, one), (Phase.FAILED, one), *done(two)]
+    labels = [Mark(phase, action) for phase, action in marks]
+    assert list(wrong_reads(Content(), steps(*labels, ReadMark(4, 0, one.sectors[0]))))
+    assert not list(wrong_reads(Content(), steps(*labels, ReadMark(4, 0, two.sectors[0]))))

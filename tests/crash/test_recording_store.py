@@ -125,3 +125,24 @@ def test_marks_stand_between_the_changes_of_the_record() -> None:
         StepKind.FLUSH_BEGUN,
         StepKind.FLUSHED,
     ]
+
+
+def test_another_thread_may_go_on_at_every_call() -> None:
+    labels: list[str] = []
+    store = RecordingStore(bytes(512), checkpoint=labels.append)
+    store.size()
+    list(store.extents(0, 512))
+    held(store, 512, 0)
+    store.write_zeroes(512, 0)
+    store.reserve(512, 0)
+    store.flush()
+    assert labels == [
+        "size",
+        "extents",
+        "pread",
+        "write_zeroes",
+        "write_zeroes returns",
+        "reserve",
+        "flush",
+        "flush returns",
+    ]

@@ -1,20 +1,21 @@
 """Images for crash tests: small, every kind, every sector of note stamped, garbage wherever nothing is owned."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-import vhdx
 from vhdx._units import MIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.sector_bitmap import set_bits
 from vhdx.testing.builder import ImageBuilder
+from vhdx.testing.crash_states import durable_content
 from vhdx.testing.log_entries import data_change, zero_change
-from vhdx.testing.operations import DiskShape
+from vhdx.testing.operations import DiskShape, Driver, Operation, Verb
 from vhdx.testing.pages import Content
+from vhdx.testing.quick_reference import QuickDisk
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.stamps import FIRST, PARENT, garbage, stamps
-from vhdx.testing.subjects import VhdxSubject
+from vhdx.testing.subjects import VhdxSubject, fixed_entropy
 
 TAIL: Final = 65536
 """Bytes of the last block that are on the disk."""
@@ -38,14 +39,29 @@ def make_base(image: ImageBuilder, blocks: tuple[int, ...], *parents: ImageBuild
     """Render an image and its parents, nearest first."""
     content = Content.of(image.build_store())
     subject = VhdxSubject([Content.of(parent.build_store()) for parent in parents])
-    disk = Content(size=image.geometry.virtual_size)
-    files = [RecordingStore(parent) for parent in subject.parents]
-    with vhdx.open(RecordingStore(content), parents=files) as reader:
-        for extent in reader.extents():
-            if not extent.zero:
-                disk.write(reader.pread(extent.length, extent.offset), extent.offset)
     shape = DiskShape(image.geometry.virtual_size, image.geometry.block_size, is_fixed=image.kind == "fixed")
-    return CrashBase(image.name, content, disk, shape, subject, blocks)
+    return CrashBase(image.name, content, held_by([content, *subject.parents]), shape, subject, blocks)
+
+
+def held_by(chain: Sequence[Content]) -> Content:
+    """What a disk holds, leaf first, as a reader sees it that shares nothing with the library under test."""
+    reader = QuickDisk([RecordingStore(content) for content in chain])
+    disk = Content(size=reader.size)
+    for offset in range(0, reader.size, MIB):
+        disk.write(reader.read(offset, min(MIB, reader.size - offset)), offset)
+    return disk
+
+
+def dirty(base: CrashBase, operations: Sequence[Operation]) -> CrashBase:
+    """An image after the power failed behind a session of the library; the log holds what was flushed last."""
+    store = RecordingStore(base.content)
+    with fixed_entropy("dirty"):
+        driver = Driver(base.subject, store, base.shape)
+        for operation in operations:
+            driver.perform(operation)
+    content = durable_content(store.start, store.steps)
+    disk = held_by([content, *base.subject.parents])
+    return CrashBase(f"{base.name}, dirty", content, disk, base.shape, base.subject, base.blocks)
 
 
 def dynamic(block_size: int = MIB, sector_size: int = 512) -> CrashBase:
@@ -127,6 +143,13 @@ def long_table() -> CrashBase:
         _fill(image, block)
     _add_garbage(image)
     return make_base(image, (0, 510, 512, 1023))
+
+
+def dirty_long_table() -> CrashBase:
+    """A table of three pages, all of them in the log that our own engine left; blocks in each of them."""
+    writes = (Operation(Verb.WRITE, block * MIB + 4096, 512) for block in (1, 513, 1023))
+    base = dirty(long_table(), (*writes, Operation(Verb.FLUSH)))
+    return replace(base, blocks=(2, 3, 514, 1022))
 
 
 def odd_length() -> CrashBase:
@@ -214,6 +237,7 @@ BASES: Final[dict[str, Callable[[], CrashBase]]] = {
     "child-32m": lambda: child(32 * MIB),
     "child-without-bitmap": child_without_bitmap,
     "long-table": long_table,
+    "dirty-long-table": dirty_long_table,
     "odd-length": odd_length,
     "no-log": no_log,
     "foreign-log": foreign_log,

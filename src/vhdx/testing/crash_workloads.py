@@ -3,17 +3,17 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vhdx.engine.log_writer import LogWriter
 from vhdx.testing.crash_bases import CrashBase
 from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import some_points
-from vhdx.testing.history import History
+from vhdx.testing.history import History, Mark, Phase
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import MAX_WHOLE_WRITE, Driver, Operation, Verb, random_sequence, short_sequences
-from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.recording_store import RecordingStore, Step, StepKind
 from vhdx.testing.subjects import fixed_entropy
 
 SHORT_LOG: Final = 5 * 4096
@@ -74,7 +74,7 @@ def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
 
 def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: int, medium: Medium) -> None:
     """Try every crash of a workload that has been recorded, and judge what a close has left."""
-    if workload.closes:
+    if workload.closes and _ends_what_began(store.steps):
         run.judge_closed(store.content, str(workload))
     with log_capacity(workload.log_capacity):
         run.run(
@@ -85,6 +85,16 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
             first_point=first,
             only_points=some_points(store.steps, workload.point_count, first=first),
         )
+
+
+def _ends_what_began(steps: Sequence[Step]) -> bool:
+    """Whether a close has to leave an empty log: who changes nothing leaves the file as it was found."""
+    for step in reversed(steps):
+        if step.kind is StepKind.ISSUED:
+            return True
+        if isinstance(step.label, Mark) and step.label.phase is Phase.KILLED:
+            return False
+    return False
 
 
 def short_workloads(
@@ -134,8 +144,41 @@ def short_log_workload(base: CrashBase) -> Workload:
     return Workload(base, operations, closes=True, log_capacity=SHORT_LOG)
 
 
+def killed_workloads(base: CrashBase, *, point_count: int | None = None) -> Iterator[Workload]:
+    """Write, flush, write, and the process is killed, at once or while it flushes; another one writes and flushes.
+
+    A process that is killed in its first write has not begun yet: it has changed a header, or is replaying a log.
+    """
+    first, second, last = *base.blocks[:2], base.blocks[-1]
+    size = base.shape.block_size
+    write, again, more = (
+        Operation(Verb.WRITE, block * size + at, 1024)
+        for block, at in ((first, 1024), (second, 1536), (last, 2048))
+    )
+    flush = Operation(Verb.FLUSH)
+    yield from (
+        Workload(base, (*operations, more, flush), closes=True, point_count=point_count)
+        for operations in (
+            (write, flush, again, Operation(Verb.KILL)),
+            *((replace(write, killed_at=number),) for number in (2, 3, 4, 5, 8)),
+            *((write, flush, again, replace(flush, killed_at=number)) for number in (1, 2, 3, 4, 5)),
+        )
+    )
+
+
+def tail_workload(base: CrashBase, *, point_count: int | None = None) -> Workload:
+    """Part of a sector of 4096 bytes is the last that a block leaves to its parent; zeroes go on behind it."""
+    start = (base.shape.block_count - 1) * base.shape.block_size
+    write = Operation(Verb.WRITE, start + 4096, min(base.shape.size - start, MAX_WHOLE_WRITE) - 4096)
+    operations = (write, Operation(Verb.ZERO, start + 512, 8192 - 512), Operation(Verb.FLUSH))
+    return Workload(base, operations, closes=True, point_count=point_count)
+
+
 def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Iterator[Workload]:
-    """For every block: write to it, flush, give it up, use the space for another one; half of that; zeroes."""
+    """For every block: write to it, flush, give it up, use the space for another one; half of that; zeroes.
+
+    Also with a process that is killed; and parts of the last sectors that a block leaves to its parent.
+    """
     flush = Operation(Verb.FLUSH)
     size = base.shape.block_size
     for block, other in zip(base.blocks, (*base.blocks[1:], base.blocks[0]), strict=True):
@@ -158,8 +201,11 @@ def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Ite
             (write, flush, trim, flush, again),
             (trim, again, flush),
             (trim, flush, fill, flush, whole, flush),
+            (replace(write, killed_at=2), again, flush),
         ):
             yield Workload(base, operations, closes=True, point_count=point_count)
+    yield tail_workload(base, point_count=point_count)
+    yield from killed_workloads(base, point_count=point_count)
 
 
 def mixed_workloads(

@@ -3,6 +3,8 @@
 Every action marks its beginning and its end in the record of the store. A sector may hold what any action
 that had begun left there, unless that action is superseded: another one that began after it had ended is
 durable, because a flush that began after the other's end has completed (or the other had force unit access).
+Whoever fails, or is at work when the process is killed, has no effect later on. What a killed process had done
+and not flushed may be there or not for ever: no later flush covers it, for part of it was in that process alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -59,6 +61,12 @@ class Phase(Enum):
     BEGUN = "begun"
     ENDED = "ended"
     FAILED = "failed"
+    KILLED = "killed"
+    """It is the end of a process, and of all that was at work in it."""
+
+
+SESSION_BEGINS: Final = "a session begins"
+"""Mark in the record: a device is opened again on the file of another one."""
 
 
 class Mark(NamedTuple):
@@ -110,6 +118,11 @@ class History:
         self._clock = 0
         self._begun: dict[int, int] = {}
         self._ended: dict[int, int] = {}
+        """When actions came to a good end."""
+        self._over: dict[int, int] = {}
+        """When actions came to any end."""
+        self._killed = 0
+        """When a process was killed last."""
         self._images: dict[tuple[int, int, int], bytes] = {}
         self._windows: set[int] | None = None
         self._initial_windows: frozenset[int] | None = None
@@ -146,9 +159,14 @@ class History:
                 self._windows = None
                 return False
             case Phase.ENDED:
-                self._ended[action.number] = self._clock
+                self._ended[action.number] = self._over[action.number] = self._clock
                 return self._settle(action)
             case Phase.FAILED:
+                self._over[action.number] = self._clock
+                return False
+            case Phase.KILLED:
+                self._killed = self._clock
+                self._over.update(dict.fromkeys(self._begun.keys() - self._over.keys(), self._clock))
                 return False
 
     def _values_of(self, sector: int) -> list[_Value]:
@@ -178,7 +196,9 @@ class History:
         """Drop what an action that has ended made obsolete."""
         if action.flushes:
             began = self._begun[action.number]
-            return self._prune(self._values, lambda other: self._ended.get(other.number, self._clock) < began)
+            return self._prune(
+                self._values, lambda other: self._killed < self._ended.get(other.number, self._clock) < began
+            )
         if action.durable:
             return self._prune(self._told_apart(action.sectors), lambda other: other is action)
         return False
@@ -208,7 +228,7 @@ class History:
     def _end_of(self, value: _Value) -> int:
         if value.action is None:
             return 0
-        return self._ended.get(value.action.number, self._clock)
+        return self._over.get(value.action.number, self._clock)
 
     def _first(self, sector: int) -> bytes:
         return self._initial.read(SECTOR_SIZE, sector * SECTOR_SIZE)

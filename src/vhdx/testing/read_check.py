@@ -21,17 +21,20 @@ class ReadMark(NamedTuple):
 class _Span(NamedTuple):
     action: Action | None
     begun: int
-    ended: int
+    over: int
+    """When it ended or failed."""
+    succeeded: bool
 
 
 def wrong_reads(initial: Readable, steps: Sequence[Step]) -> Iterator[str]:
     """Name every sector that a read returned and that the disk did not hold at any moment of the read.
 
     A sector may hold what any action left that had begun before the read ended, unless another one that
-    began after it had ended was over before the read began.
+    began after it was over had succeeded before the read began. The process must not have been killed.
     """
     begun: dict[int, int] = {}
-    ended: dict[int, int] = {}
+    over: dict[int, int] = {}
+    succeeded: set[int] = set()
     actions: list[Action] = []
     for point, step in enumerate(steps):
         if isinstance(step.label, Mark):
@@ -39,9 +42,19 @@ def wrong_reads(initial: Readable, steps: Sequence[Step]) -> Iterator[str]:
             if step.label.phase is Phase.BEGUN:
                 begun[number] = point
                 actions.append(step.label.action)
-            elif step.label.phase is Phase.ENDED:
-                ended[number] = point
-    spans = [_Span(action, begun[action.number], ended.get(action.number, len(steps))) for action in actions]
+                continue
+            over[number] = point
+            if step.label.phase is Phase.ENDED:
+                succeeded.add(number)
+    spans = [
+        _Span(
+            action,
+            begun[action.number],
+            over.get(action.number, len(steps)),
+            action.number in succeeded,
+        )
+        for action in actions
+    ]
     for point, step in enumerate(steps):
         if isinstance(step.label, ReadMark):
             yield from _judge(step.label, point, spans, initial)
@@ -51,12 +64,13 @@ def _judge(read: ReadMark, point: int, spans: Sequence[_Span], initial: Readable
     for at in range(0, len(read.data), SECTOR_SIZE):
         sector = (read.offset + at) // SECTOR_SIZE
         found = read.data[at : at + SECTOR_SIZE]
-        touching = [_Span(None, -1, -1)]
+        touching = [_Span(None, -1, -1, succeeded=True)]
         touching += [
             span for span in spans if span.action and sector in span.action.sectors and span.begun < point
         ]
-        settled = max((span.begun for span in touching if span.ended < read.begun), default=-1)
-        allowed = [span for span in touching if span.ended >= settled]
+        done = [span for span in touching if span.succeeded and span.over < read.begun]
+        settled = max((span.begun for span in done), default=-1)
+        allowed = [span for span in touching if span.over >= settled]
         values = [
             initial.read(SECTOR_SIZE, sector * SECTOR_SIZE)
             if span.action is None

@@ -1,6 +1,6 @@
 """Rules that a record of a VHDX writer must keep whatever crashes: judged once for a record, not for each state.
 
-- before any other change both headers are durable with new write GUIDs
+- in each session, before any other change both headers are durable with new write GUIDs
 - never are both headers being written at once
 - the first 64 KiB never change, and the log's place changes by log entries alone
 - an entry says of the file's length no more than is durable, and that of all structures no less than they need
@@ -22,6 +22,7 @@ from vhdx.format.log import (
     rebuild_sector,
 )
 from vhdx.image import Image
+from vhdx.testing.history import SESSION_BEGINS
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import Change, ChangeKind, RecordingStore, Step, StepKind
 
@@ -36,8 +37,15 @@ class RecordRules:
         self.durable = start.copy()
         self.volatile = start.copy()
         self._pending: dict[int, Change] = {}
-        with Image.open(RecordingStore(start)) as image:
-            self._first = image.header
+        self._open()
+        self._logged: dict[int, bytes] = {}
+        """Pages by number, as the entries say that have been written."""
+        self._sure: dict[int, set[bytes]] = {}
+        """Contents of pages that durable entries have said."""
+
+    def _open(self) -> None:
+        """A session begins on the file as it is. Raises: VhdxError if that does not open."""
+        with Image.open(RecordingStore(self.volatile)) as image:
             self._header = image.header
             replay = image.opened.replay
             self._replayed = frozenset(() if replay is None else replay.store.patched_sectors())
@@ -46,10 +54,12 @@ class RecordRules:
             self._metadata = [range(regions.bat.file_offset, regions.bat.end)]
             self._metadata.append(range(regions.metadata.file_offset, regions.metadata.end))
             self._metadata.append(range(_FIRST_LOGGED, 0x50000))
-        self._logged: dict[int, bytes] = {}
-        """Pages by number, as the entries say that have been written."""
-        self._sure: dict[int, set[bytes]] = {}
-        """Contents of pages that durable entries have said."""
+        found = [
+            Header.decode_unchecked(content.read(HEADER_SIZE, offset))
+            for content in (self.durable, self.volatile)
+            for offset in HEADER_FILE_OFFSETS
+        ]
+        self._old_guids = {guid for one in found for guid in (one.file_write_guid, one.data_write_guid)}
 
     def faults(self, steps: Sequence[Step]) -> Iterator[str]:
         """Name every breach, in order."""
@@ -58,6 +68,8 @@ class RecordRules:
                 yield from self._issued(step.change)
                 step.change.apply(self.volatile)
                 self._pending[step.change.number] = step.change
+            elif step.label == SESSION_BEGINS:
+                self._open()
             elif step.kind is StepKind.FLUSHED:
                 for change in step.covered:
                     if self._pending.pop(change.number, None) is not None:
@@ -90,9 +102,9 @@ class RecordRules:
     def _begun(self, change: Change) -> Iterator[str]:
         for offset in HEADER_FILE_OFFSETS:
             header = Header.decode_unchecked(self.durable.read(HEADER_SIZE, offset))
-            if header.file_write_guid == self._first.file_write_guid:
+            if header.file_write_guid in self._old_guids:
                 yield f"{change}: the header at {offset:#x} has no new FileWriteGuid yet"
-            if header.data_write_guid == self._first.data_write_guid:
+            if header.data_write_guid in self._old_guids:
                 yield f"{change}: the header at {offset:#x} has no new DataWriteGuid yet"
 
     def _entry(self, change: Change) -> Iterator[str]:

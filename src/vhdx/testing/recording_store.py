@@ -160,6 +160,7 @@ class RecordingStore:
 
     def size(self) -> int:
         """Length in bytes, now."""
+        self.checkpoint("size")
         return self.content.size
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
@@ -254,6 +255,7 @@ class RecordingStore:
 
     def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
         """Split a range into pages that exist and holes."""
+        self.checkpoint("extents")
         with self._lock:
             end = file_offset + length
             runs = list(self.content.runs(file_offset, min(end, self.content.size)))

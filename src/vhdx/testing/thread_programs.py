@@ -9,10 +9,10 @@ from unittest import mock
 from vhdx._units import MIB
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.sync import THREADS
-from vhdx.testing.crash_bases import TAIL, CrashBase, child, child_without_bitmap, dynamic, long_table
+from vhdx.testing.crash_bases import TAIL, CrashBase, child, child_without_bitmap, dirty, dynamic, long_table
 from vhdx.testing.crash_oracle import Violation
 from vhdx.testing.crash_run import CrashRun
-from vhdx.testing.crash_states import durable_content, some_points
+from vhdx.testing.crash_states import some_points
 from vhdx.testing.crash_tally import CrashFinding
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
@@ -31,6 +31,8 @@ _TRIM = partial(Operation, Verb.TRIM)
 _FLUSH = Operation(Verb.FLUSH)
 _FULL = (_WRITE(MIB, 512), _WRITE(3 * MIB, 512))
 """Uses up the free space inside the file of `dynamic`."""
+_LOGGED = (_WRITE(MIB, 4096), _FLUSH, _WRITE(2 * MIB, 1024), _FLUSH)
+"""Leaves something in the log, if the power fails."""
 THREADS_END = "the threads have ended"
 """Mark in the record, before the disk is closed."""
 
@@ -82,7 +84,7 @@ def _writers() -> Iterator[ThreadProgram]:
     cache = (_FLUSH,), (_READ(510 * MIB, 512), _READ(1023 * MIB, 512), _READ(512 * MIB, 512))
     yield ThreadProgram("a page cache of one page", tables, cache, before=before, cache_pages=1)
     replay = (_WRITE(MIB + 512, 512), _FLUSH), (_READ(0, 8192), _READ(MIB, 8192)), (_TRIM(0, MIB), _FLUSH)
-    yield ThreadProgram("replay beside everything", dirty(plain), replay)
+    yield ThreadProgram("replay beside everything", dirty(plain, _LOGGED), replay)
 
 
 def _reusers() -> Iterator[ThreadProgram]:
@@ -119,22 +121,7 @@ def _children() -> Iterator[ThreadProgram]:
     first = (_READ(MIB, 8192), _READ(MIB, 8192)), (_WRITE(MIB + 1024, 1024), _FLUSH)
     yield ThreadProgram("read beside a first write", diff, first)
     replay = (_WRITE(MIB + 1024, 512), _FLUSH), (_READ(MIB, 4096),), (_WRITE(3 * MIB + 512, 512), _FLUSH)
-    yield ThreadProgram("replay in a child", dirty(diff), replay)
-
-
-def dirty(base: CrashBase) -> CrashBase:
-    """The image after a crash that left its log full of changes."""
-    store = RecordingStore(base.content)
-    with fixed_entropy("dirty"):
-        driver = Driver(base.subject, store, base.shape)
-        for operation in (_WRITE(MIB, 4096), _FLUSH, _WRITE(2 * MIB, 1024), _FLUSH):
-            driver.perform(operation)
-    content = durable_content(store.start, store.steps)
-    disk = base.disk.copy()
-    with fixed_entropy("dirty"):
-        device = base.subject.open(RecordingStore(content))
-        disk.write(device.pread(3 * MIB, 0), 0)
-    return CrashBase(f"{base.name}, dirty", content, disk, base.shape, base.subject, base.blocks)
+    yield ThreadProgram("replay in a child", dirty(diff, _LOGGED), replay)
 
 
 @contextmanager
