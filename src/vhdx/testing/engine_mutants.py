@@ -510,10 +510,6 @@ HARMLESS: Final[dict[str, str]] = {
     "block_tables.py _bitmap_of: no `self._store.write_zeroes(space.length, space.file_offset)`": (
         "a block's bits are cleared in the entry that makes it partially present; others mean nothing"
     ),
-    "block_writer.py _zero_part: no `self._clear(facts.full_place + within, length, may_punch=may_punch)`": (
-        "no barrier but content, and reached only by zeroing parts of the last sectors that a block left to its"
-        " parent: a matter of tests/writing/test_zeroing.py"
-    ),
     "block_tables.py _apply: no `self._committer.flush()`": (
         "it would never end; no workload changes 126 pages between two flushes: tests/writing/test_flush_counts.py"
     ),
