@@ -78,7 +78,7 @@ def hunt(budget: HuntBudget, tally: CrashTally) -> str | None:
     return None
 
 
-def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
+def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally, number: int) -> CrashRun:
     return CrashRun(
         base.subject,
         base.shape,
@@ -86,13 +86,16 @@ def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
         nested_limit=2,
         roles=vhdx_roles,
         tally=tally,
-        seed=budget.seed,
+        seed=f"{budget.seed} {number}",
     )
 
 
-def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
+def _judged(
+    workload: Workload, medium: Medium, budget: HuntBudget, tally: CrashTally, number: int = 0
+) -> Iterator[str]:
+    """`number`: of the record; what is drawn at random differs from one to the next."""
     store, first = record(workload)
-    run = _run(workload.base, budget, tally)
+    run = _run(workload.base, budget, tally, number)
     try_record(run, workload, store, first, medium)
     yield from map(str, tally.findings)
 
@@ -103,8 +106,8 @@ def _single(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     workloads = chain(
         _classics(bases, budget), mixed_workloads(bases, budget.seed, point_count=budget.points)
     )
-    for workload in workloads:
-        yield from _judged(workload, media[workload.base.name], budget, tally)
+    for number, workload in enumerate(workloads):
+        yield from _judged(workload, media[workload.base.name], budget, tally, number)
         if tally.distinct >= budget.states:
             return
 
