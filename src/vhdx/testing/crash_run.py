@@ -44,8 +44,8 @@ class CrashRun:
     ) -> None:
         """`nested_limit`: moments of what follows a crash at which a second one is tried.
 
-        So many for a state that needs a replay, one for every second of the others. Where the medium has lost
-        something it is one while the writer changes what it keeps twice.
+        So many for a state that needs a replay, one for every fourth of the others; and for every second one of
+        which the medium has lost a piece, one while the writer changes what it keeps twice.
         It stops after `max_states` distinct states, or after `max_findings` violations.
         """
         self.subject = subject
@@ -181,8 +181,8 @@ class CrashRun:
         issued = [point for point, step in enumerate(steps, 1) if step.kind is StepKind.ISSUED]
         if state.faults:
             twice = [point for point in issued if self._is_kept_twice(steps[point - 1].change)]
-            return frozenset(chosen + self._random.sample(twice, min(1, len(twice))))
-        count = self.nested_limit if is_dirty else 1 - state.digest % 2
+            return frozenset(chosen + self._random.sample(twice, min(len(twice), state.digest % 2)))
+        count = self.nested_limit if is_dirty else int(state.digest % 4 == 2)
         return frozenset(chosen + self._random.sample(points + issued, min(len(points + issued), count)))
 
     def _is_kept_twice(self, change: Change | None) -> bool:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Final, NamedTuple
 
-from vhdx._units import div_ceil
 from vhdx.testing.medium import Choice, Delta, Medium, Sector, sectors_of
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import Change, ChangeKind, Step, StepKind
@@ -293,7 +292,7 @@ class CrashEnumerator:
         others = dict.fromkeys([*singles, *(everything & ~single for single in singles), *prefixes])
         telling = [mask for mask in others if mask not in (0, everything)]
         if limit is not None:
-            telling = self._random.sample(telling, min(len(telling), div_ceil(limit, 8)))
+            telling = self._random.sample(telling, min(len(telling), (limit + 2) // 8))
         yield from map(self._whole, dict.fromkeys([everything, 0, *telling]))
 
     def _state(self, choices: Plan, faults: Sequence[MediaFault] = ()) -> CrashState:
