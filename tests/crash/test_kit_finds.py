@@ -15,7 +15,7 @@ from vhdx.engine.header_writer import HeaderWriter
 from vhdx.format.guids import ZERO_GUID
 from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing.crash_bases import child, dynamic
-from vhdx.testing.crash_campaign import BRIEF
+from vhdx.testing.crash_campaign import BRIEF, THOROUGH_POINTS, run_program
 from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import MediaFault
 from vhdx.testing.crash_workloads import Workload, record, try_record
@@ -25,6 +25,7 @@ from vhdx.testing.operations import DiskShape, Driver, Operation, Verb
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import RecordingStore
 from vhdx.testing.subjects import CrashDevice, CrashSubject, ReplayEffect
+from vhdx.testing.thread_programs import all_programs
 
 SHAPE = DiskShape(512, 512, is_fixed=True)
 PLACES = (0, 4096)
@@ -216,3 +217,9 @@ def test_the_good_header_overwritten_first(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(HeaderWriter, "__init__", init)
     workload = Workload(dynamic(), (Operation(Verb.WRITE, MIB + 4096, 512), FLUSH), closes=True)
     assert is_found(workload, seeds=2, nested_limit=2)
+
+
+def test_what_follows_a_crash_of_threads_is_crashed_in_a_thorough_run() -> None:
+    program = next(all_programs())
+    assert run_program(program, 2, points=THOROUGH_POINTS).nested
+    assert not run_program(program, 2).nested

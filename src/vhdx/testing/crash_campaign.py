@@ -127,7 +127,7 @@ def program_campaign(
 ) -> Iterator[CrashTally]:
     """As `run_program`; the figures, always the same object, are yielded after each schedule.
 
-    From THOROUGH_POINTS on, what follows a crash is crashed, too.
+    From THOROUGH_POINTS on, what follows a crash is crashed, too, in every third schedule.
     """
     tally, medium = CrashTally(), Medium(program.base.content)
     for store in thread_records(program, schedules, seed):
@@ -139,7 +139,7 @@ def program_campaign(
             limits=CrashLimits(per_point=3),
             roles=vhdx_roles,
             tally=tally,
-            nested_limit=min(1, points // THOROUGH_POINTS),
+            nested_limit=int(points >= THOROUGH_POINTS and tally.schedules % 3 == 0),
             seed=f"{seed} {tally.schedules}",
         )
         judge_threads(run, program, store, medium, point_count=points)

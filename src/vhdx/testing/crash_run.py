@@ -154,8 +154,11 @@ class CrashRun:
         """
         assert examined.windows is not None
         assert examined.store is not None
-        history = History(examined.windows)
         steps = examined.store.steps
+        points, seed = self._second_points(state, steps, is_dirty=is_dirty), self._random.getrandbits(32)
+        if not points:
+            return None
+        history = History(examined.windows)
         moments = self._roles(content, steps)
         enumerator = CrashEnumerator(
             medium.branch(state.delta),
@@ -163,8 +166,8 @@ class CrashRun:
             limits=_NESTED,
             media_faults=self._faults,
             observer=history.observe,
-            only_points=self._second_points(state, steps, is_dirty=is_dirty),
-            seed=self._random.getrandbits(32),
+            only_points=points,
+            seed=seed,
         )
         for nested in enumerator:
             violation = self._judge_second(nested, history, state.fault or nested.fault)
