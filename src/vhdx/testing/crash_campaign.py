@@ -23,7 +23,7 @@ from vhdx.testing.crash_workloads import (
     try_record,
 )
 from vhdx.testing.medium import Medium
-from vhdx.testing.operations import short_sequences
+from vhdx.testing.operations import Operation, Verb, short_sequences
 from vhdx.testing.record_rules import record_faults
 from vhdx.testing.roles import vhdx_roles
 from vhdx.testing.thread_programs import ThreadProgram, judge_threads, thread_records
@@ -44,6 +44,11 @@ def brief_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
     single = [operation for (operation,) in short_sequences(base.shape, base.blocks, 1)]
     yield replace(short_log_workload(base), point_count=48)
     yield full_log_workload(base, point_count=12)
+    size = base.shape.block_size
+    everywhere = tuple(
+        Operation(Verb.WRITE, block * size, 512) for block in range(min(5, base.shape.block_count))
+    )
+    yield Workload(base, everywhere, closes=True, point_count=40)  # the file grows
     while True:
         for length in (1, 2, 3, 2, 3):
             operations = tuple(rng.choices(single, k=length))
