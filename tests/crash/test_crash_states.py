@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState, MediaFault
+from vhdx.testing.crash_campaign import EXHAUSTIVE
+from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState, MediaFault, some_points
 from vhdx.testing.medium import Medium
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import RecordingStore
@@ -191,3 +192,89 @@ def test_pieces_that_were_being_written_may_be_lost_together() -> None:
     store.pwrite(b"1" * 512, 512)
     both = list(CrashEnumerator(store.start, store.steps, media_faults=faults))
     assert any(state.content().read(1024, 0) == b"?" * 1024 for state in both)
+
+
+def numbered_writes(count: int) -> RecordingStore:
+    store = RecordingStore(bytes(1024 * 16))
+    for index in range(count):
+        store.pwrite(bytes([index + 1]) * 1024, index * 1024)
+    return store
+
+
+@pytest.mark.parametrize("limit", [None, 8])
+def test_a_piece_is_lost_beside_any_one_change_kept_or_dropped(limit: int | None) -> None:
+    store = numbered_writes(3)
+    faults = [MediaFault("copy", 8192, b"?" * 512)]
+    found = set()
+    for seed in range(1 if limit is None else 40):
+        states = CrashEnumerator(
+            store.start, store.steps, limits=CrashLimits(per_point=limit), media_faults=faults, seed=seed
+        )
+        last = [state for state in states if state.faults and len(state.pending) == 3]
+        found |= {tuple(choice.change.number for choice in state.choices) for state in last}
+        assert limit is None or len(last) == 3
+    numbers = [change.number for change in store.changes]
+    singles = {(number,) for number in numbers}
+    drops = {tuple(other for other in numbers if other != number) for number in numbers}
+    assert found == {(), tuple(numbers), *singles, *drops}
+
+
+def test_what_is_at_rest_may_be_spared() -> None:
+    store = numbered_writes(1)
+    faults = [MediaFault(f"copy {at}", at, b"?" * 512) for at in (0, 8192)]
+    limits = CrashLimits(faults_at_rest=False)
+    states = CrashEnumerator(store.start, store.steps, limits=limits, media_faults=faults)
+    assert {state.fault for state in states} == {None, faults[0]}
+
+
+def test_a_change_that_the_medium_lost_is_not_kept() -> None:
+    store = numbered_writes(1)
+    (change,) = store.changes
+    store.flush()
+    faults = [MediaFault(f"copy {at}", at, b"?" * 512) for at in (0, 8192)]
+    states = [
+        state
+        for state in CrashEnumerator(store.start, store.steps, media_faults=faults)
+        if len(state.choices) == len(state.pending) == 1 and str(change) == str(state.choices[0])
+    ]
+    assert {(state.fault, state.keeps(change)) for state in states} == {
+        (None, True),
+        (faults[0], False),
+        (faults[1], True),
+    }
+
+
+@pytest.mark.parametrize("limit", [None, 8])
+def test_two_changes_are_torn_at_once(limit: int | None) -> None:
+    store, limits = numbered_writes(4), CrashLimits(per_point=limit)
+    torn = [
+        sum(choice.sectors is not None and len(choice.sectors) == 1 for choice in state.choices)
+        for seed in range(8)
+        for state in CrashEnumerator(store.start, store.steps, limits=limits, seed=seed)
+    ]
+    assert {0, 1, 2, 3} <= set(torn)
+
+
+def test_an_exhaustive_run_tries_every_subset_of_ten_changes() -> None:
+    store = numbered_writes(10)
+    states = CrashEnumerator(store.start, store.steps, limits=EXHAUSTIVE)
+    whole = {
+        tuple(choice.change.number for choice in state.choices)
+        for state in states
+        if all(choice.sectors is None for choice in state.choices)
+    }
+    assert len(whole) == 1024
+
+
+def test_where_crashes_are_tried_depends_on_the_seed_and_holds_what_is_always_tried() -> None:
+    store = numbered_writes(10)
+    steps = store.steps
+    assert some_points(steps, None) is None
+    points = some_points(steps, 3, always=(len(steps),))
+    assert points is not None
+    drawn = [points.drawn(seed) for seed in range(6)]
+    assert len(set(drawn)) > 1
+    assert drawn == [points.drawn(seed) for seed in range(6)]
+    assert all(len(steps) in found for found in drawn)
+    tried = {state.point for state in CrashEnumerator(store.start, steps, only_points=points, seed=4)}
+    assert tried == points.drawn(4)

@@ -23,7 +23,7 @@ from vhdx.testing.crash_workloads import (
     try_record,
 )
 from vhdx.testing.medium import Medium
-from vhdx.testing.operations import short_sequences
+from vhdx.testing.operations import Operation, Verb, short_sequences
 from vhdx.testing.record_rules import record_faults
 from vhdx.testing.roles import vhdx_roles
 from vhdx.testing.thread_programs import ThreadProgram, judge_threads, thread_records
@@ -31,15 +31,24 @@ from vhdx.testing.thread_programs import ThreadProgram, judge_threads, thread_re
 BRIEF: Final = CrashLimits(per_point=8)
 """Few states at each moment, so that a small run sees many moments."""
 THOROUGH: Final = CrashLimits(per_point=24)
-EXHAUSTIVE: Final = CrashLimits(per_point=64)
+EXHAUSTIVE: Final = CrashLimits()
+"""No limit: every subset of up to ten pending changes, and all the rest of what is enumerated."""
+
+THOROUGH_POINTS: Final = 8
+"""Moments of each record of several threads that a thorough run tries."""
 
 
 def brief_workloads(base: CrashBase, seed: int) -> Iterator[Workload]:
     """For ever: one to three operations and a close, crashed at some moments; now and then a long sequence."""
     rng = random.Random(f"{base.name} {seed}")
     single = [operation for (operation,) in short_sequences(base.shape, base.blocks, 1)]
-    yield short_log_workload(base)
+    yield replace(short_log_workload(base), point_count=48)
     yield full_log_workload(base, point_count=12)
+    size = base.shape.block_size
+    everywhere = tuple(
+        Operation(Verb.WRITE, block * size, 512) for block in range(min(5, base.shape.block_count))
+    )
+    yield Workload(base, everywhere, closes=True, point_count=40)  # the file grows
     while True:
         for length in (1, 2, 3, 2, 3):
             operations = tuple(rng.choices(single, k=length))
@@ -121,7 +130,10 @@ def run_program(
 def program_campaign(
     program: ThreadProgram, schedules: int, *, points: int = 2, seed: int = 0, rules: bool = True
 ) -> Iterator[CrashTally]:
-    """As `run_program`; the figures, always the same object, are yielded after each schedule."""
+    """As `run_program`; the figures, always the same object, are yielded after each schedule.
+
+    From THOROUGH_POINTS on, what follows a crash is crashed, too, in every third schedule.
+    """
     tally, medium = CrashTally(), Medium(program.base.content)
     for store in thread_records(program, schedules, seed):
         for fault in record_faults(store.start, store.steps) if rules else ():
@@ -132,8 +144,8 @@ def program_campaign(
             limits=CrashLimits(per_point=3),
             roles=vhdx_roles,
             tally=tally,
-            nested_limit=0,
-            seed=seed,
+            nested_limit=int(points >= THOROUGH_POINTS and tally.schedules % 3 == 0),
+            seed=f"{seed} {tally.schedules}",
         )
         judge_threads(run, program, store, medium, point_count=points)
         tally.schedules += 1

@@ -21,7 +21,7 @@ from vhdx.testing.crash_workloads import (
     short_log_workload,
     try_record,
 )
-from vhdx.testing.fault_loop import STANDARD_PROGRAM, FaultLoop, standard_faults
+from vhdx.testing.fault_loop import ANCHORED_PROGRAM, STANDARD_PROGRAM, FaultLoop, standard_faults
 from vhdx.testing.medium import Medium
 from vhdx.testing.record_rules import record_faults
 from vhdx.testing.roles import vhdx_roles
@@ -37,6 +37,8 @@ MIXED: tuple[str, ...] = (
     "long-table",
     "no-log",
     "foreign-log",
+    "dirty-long-table",
+    "child-4096",
 )
 """Images that mixed workloads are tried on."""
 
@@ -78,7 +80,7 @@ def hunt(budget: HuntBudget, tally: CrashTally) -> str | None:
     return None
 
 
-def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
+def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally, number: int) -> CrashRun:
     return CrashRun(
         base.subject,
         base.shape,
@@ -86,13 +88,16 @@ def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally) -> CrashRun:
         nested_limit=2,
         roles=vhdx_roles,
         tally=tally,
-        seed=budget.seed,
+        seed=f"{budget.seed} {number}",
     )
 
 
-def _judged(workload: Workload, medium: Medium, budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
+def _judged(
+    workload: Workload, medium: Medium, budget: HuntBudget, tally: CrashTally, number: int = 0
+) -> Iterator[str]:
+    """`number`: of the record; what is drawn at random differs from one to the next."""
     store, first = record(workload)
-    run = _run(workload.base, budget, tally)
+    run = _run(workload.base, budget, tally, number)
     try_record(run, workload, store, first, medium)
     yield from map(str, tally.findings)
 
@@ -103,8 +108,8 @@ def _single(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
     workloads = chain(
         _classics(bases, budget), mixed_workloads(bases, budget.seed, point_count=budget.points)
     )
-    for workload in workloads:
-        yield from _judged(workload, media[workload.base.name], budget, tally)
+    for number, workload in enumerate(workloads):
+        yield from _judged(workload, media[workload.base.name], budget, tally, number)
         if tally.distinct >= budget.states:
             return
 
@@ -135,8 +140,13 @@ def _full_log(budget: HuntBudget, tally: CrashTally) -> Iterator[str]:
 
 
 def _faults(_: HuntBudget, __: CrashTally) -> Iterator[str]:
-    for name in ("dynamic", "child-without-bitmap"):
-        loop = FaultLoop(BASES[name](), STANDARD_PROGRAM, power_failures=8)
+    programs = {
+        "dynamic": STANDARD_PROGRAM,
+        "child-without-bitmap": STANDARD_PROGRAM,
+        "odd-length": ANCHORED_PROGRAM,
+    }
+    for name, program in programs.items():
+        loop = FaultLoop(BASES[name](), program, power_failures=8)
         with log_capacity(SHORT_LOG):
             for call, make_error, sectors_done in standard_faults():
                 yield from loop.run(call, make_error, sectors_done=sectors_done).findings

@@ -2,21 +2,24 @@
 
 import random
 from collections.abc import Callable, Container, Sequence
+from typing import Final
 
 from vhdx.testing.crash_oracle import Examined, Oracle, Violation
-from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState
+from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState, MediaFault, Points
 from vhdx.testing.crash_tally import CrashFinding, CrashTally, Moment, Side
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import DiskShape
 from vhdx.testing.pages import Content
-from vhdx.testing.recording_store import Step
+from vhdx.testing.recording_store import Change, Step, StepKind
 from vhdx.testing.subjects import CrashSubject, ReplayEffect, fixed_entropy
 
 Roles = Callable[[Content, Sequence[Step]], list[Moment]]
 """Names what a writer had issued last after each number of steps of a record, from the file it began with."""
 
-_NESTED = CrashLimits(all_subsets=4, random_subsets=4, random_tears=1, per_point=2)
+_NESTED: Final = CrashLimits(
+    all_subsets=4, random_subsets=4, random_tears=1, per_point=2, faults_at_rest=False
+)
 
 
 def _no_roles(_: Content, steps: Sequence[Step]) -> list[Moment]:
@@ -37,10 +40,12 @@ class CrashRun:
         tally: CrashTally | None = None,
         max_states: int | None = None,
         max_findings: int = 1,
-        seed: int = 0,
+        seed: int | str = 0,
     ) -> None:
-        """`nested_limit`: interrupted replays tried for each state that needs a replay.
+        """`nested_limit`: moments of what follows a crash at which a second one is tried.
 
+        So many for a state that needs a replay, one for every fourth of the others; and for every second one of
+        which the medium has lost a piece, one while the writer changes what it keeps twice.
         It stops after `max_states` distinct states, or after `max_findings` violations.
         """
         self.subject = subject
@@ -51,6 +56,7 @@ class CrashRun:
         self.max_states = max_states
         self.max_findings = max_findings
         self._roles = roles
+        self._faults = subject.media_faults() if self.limits.media_faults else ()
         self._random = random.Random(seed)
 
     @property
@@ -68,7 +74,7 @@ class CrashRun:
         *,
         workload: str = "",
         first_point: int = 0,
-        only_points: Container[int] | None = None,
+        only_points: Container[int] | Points | None = None,
     ) -> None:
         """Try the crashes of one record. `history` is what the disk may hold at its beginning.
 
@@ -87,7 +93,7 @@ class CrashRun:
             start,
             steps,
             limits=self.limits,
-            media_faults=self.subject.media_faults(),
+            media_faults=self._faults,
             observer=observe,
             first_point=first_point,
             only_points=only_points,
@@ -124,8 +130,8 @@ class CrashRun:
             if not isinstance(effect, ReplayEffect):
                 return effect
             violation = self.oracle.go_on(examined, state.digest, state.fault)
-        if violation is None and effect.is_dirty and state.fault is None and self.nested_limit:
-            return self._interrupt(state, content, examined, medium)
+        if violation is None and self.nested_limit:
+            return self._interrupt(state, content, examined, medium, is_dirty=effect.is_dirty)
         return violation
 
     def _count(self, state: CrashState, content: Content, examined: Examined) -> ReplayEffect | Violation:
@@ -140,34 +146,60 @@ class CrashRun:
         self.tally.meet(Side(moment.arrow, state.keeps(moment.change)), state.digest)
 
     def _interrupt(
-        self, state: CrashState, content: Content, examined: Examined, medium: Medium
+        self, state: CrashState, content: Content, examined: Examined, medium: Medium, *, is_dirty: bool
     ) -> Violation | None:
-        """Crash the replay itself, and what was written after it."""
+        """Crash the replay itself, and what was written after it: at some moments.
+
+        The medium may lose what is being written then; what was at rest it has lost the first time, or never.
+        """
         assert examined.windows is not None
         assert examined.store is not None
-        history = History(examined.windows)
         steps = examined.store.steps
+        points, seed = self._second_points(state, steps, is_dirty=is_dirty), self._random.getrandbits(32)
+        if not points:
+            return None
+        history = History(examined.windows)
         moments = self._roles(content, steps)
-        points = self._random.sample(range(1, len(steps) + 1), min(len(steps), self.nested_limit))
         enumerator = CrashEnumerator(
             medium.branch(state.delta),
             steps,
             limits=_NESTED,
+            media_faults=self._faults,
             observer=history.observe,
-            only_points=frozenset(points),
-            seed=self._random.getrandbits(32),
+            only_points=points,
+            seed=seed,
         )
         for nested in enumerator:
-            is_new = nested.digest not in self.tally.seen
-            twice = nested.content()
-            with fixed_entropy(f"after {nested.digest}"):
-                judged = self.oracle.examine(twice, history, label="again: ", check=is_new)
-                violation = judged.violation
-                if is_new:
-                    effect = self._count(nested, twice, judged)
-                    self.tally.nested += isinstance(effect, ReplayEffect)
-                    violation = effect if isinstance(effect, Violation) else None
-            self._meet(nested, moments[nested.point])
+            violation = self._judge_second(nested, history, state.fault or nested.fault)
             if violation is not None:
                 return Violation(violation.kind, f"{violation.detail}; second {nested}")
+            self._meet(nested, moments[nested.point])
+        return None
+
+    def _second_points(self, state: CrashState, steps: Sequence[Step], *, is_dirty: bool) -> frozenset[int]:
+        """Moments of what followed a crash; after every fourth, that when the further flush had completed, too."""
+        points = [point for point, step in enumerate(steps, 1) if step.kind is StepKind.FLUSHED]
+        ended = max(point for point, step in enumerate(steps) if step.kind is StepKind.MARK)
+        chosen = [point for point in points if point <= ended][-1:] if state.digest % 4 == 1 else []
+        issued = [point for point, step in enumerate(steps, 1) if step.kind is StepKind.ISSUED]
+        if state.faults:
+            twice = [point for point in issued if self._is_kept_twice(steps[point - 1].change)]
+            return frozenset(chosen + self._random.sample(twice, min(len(twice), state.digest % 2)))
+        count = self.nested_limit if is_dirty else int(state.digest % 4 == 2)
+        return frozenset(chosen + self._random.sample(points + issued, min(len(points + issued), count)))
+
+    def _is_kept_twice(self, change: Change | None) -> bool:
+        return change is not None and any(fault.is_hit_by(change) for fault in self._faults)
+
+    def _judge_second(
+        self, nested: CrashState, history: History, fault: MediaFault | None
+    ) -> Violation | None:
+        is_new = nested.digest not in self.tally.seen
+        content = nested.content()
+        with fixed_entropy(f"after {nested.digest}"):
+            examined = self.oracle.examine(content, history, label="again: ", fault=fault, check=is_new)
+            effect = self._count(nested, content, examined) if is_new else examined.violation
+        if isinstance(effect, Violation):
+            return effect
+        self.tally.nested += is_new
         return None

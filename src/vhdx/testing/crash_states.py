@@ -3,20 +3,27 @@
 What a crash may keep: of the changes since the last completed flush any subset, in the order in which they
 were issued where they overlap; of each write any subset of its 512-byte sectors; the new length of a file
 without the data that went with it, or the data without the length. Up to a number of pending changes all
-subsets are tried, above it all prefixes, single drops, single keeps, pairs and random ones. One change at a
-time is torn. A crash is tried after every step of the record. Of the pieces that a file keeps twice, the medium
-may lose one at any time; and with the power, all those that were being written.
+subsets are tried, above it all prefixes, single drops, single keeps, pairs and random ones. Each change is torn,
+the newest one together with each other one, and any number of them at random. A crash is tried after every step
+of the record. Of the pieces that a file keeps twice, the medium may lose one at any time, and with the power all
+those that were being written, whatever was kept of the changes.
 """
 
 import random
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import NamedTuple
+from itertools import combinations, product
+from typing import Final, NamedTuple
 
 from vhdx.testing.medium import Choice, Delta, Medium, Sector, sectors_of
 from vhdx.testing.pages import Content
 from vhdx.testing.recording_store import Change, ChangeKind, Step, StepKind
+
+Plan = tuple[Choice, ...]
+"""What a crash keeps of the pending changes."""
+
+_TORN: Final = 16
+"""Changes that are torn together with the newest one, and ways to tear any, at one point."""
 
 
 class MediaFault(NamedTuple):
@@ -43,8 +50,14 @@ class CrashLimits:
     """Sectors of a change up to which every prefix and every single loss is tried."""
     random_tears: int = 2
     per_point: int | None = None
-    """States tried at one point; None: no limit. The plainest ones are never left out."""
+    """States tried at one point; None: no limit. The plainest ones are never left out.
+
+    Losses of the medium come on top: each is tried with all that is pending, with nothing, and with an eighth
+    as many other subsets; without a limit, with every prefix, single drop and single keep.
+    """
     media_faults: bool = True
+    faults_at_rest: bool = True
+    """Whether the medium may lose pieces that nobody is writing."""
 
 
 class CrashState(NamedTuple):
@@ -54,14 +67,21 @@ class CrashState(NamedTuple):
     """Steps of the record before the crash."""
     digest: int
     choices: tuple[Choice, ...]
-    fault: MediaFault | None
-    """What the medium lost; of several pieces, the first."""
+    faults: tuple[MediaFault, ...]
+    """What the medium lost."""
     delta: Delta
     pending: tuple[Change, ...]
     """Of what was not durable at that moment, `choices` are what was kept."""
 
+    @property
+    def fault(self) -> MediaFault | None:
+        """What the medium lost; of several pieces, the first."""
+        return next(iter(self.faults), None)
+
     def keeps(self, change: Change | None) -> bool:
-        """Whether all of a change that had been issued is there, as far as the crash decides."""
+        """Whether all of a change that had been issued is there, as far as the crash and the medium decide."""
+        if change is not None and any(fault.is_hit_by(change) for fault in self.faults):
+            return False
         if change not in self.pending:
             return True
         return any(
@@ -75,8 +95,22 @@ class CrashState(NamedTuple):
 
     def __str__(self) -> str:
         kept = "; ".join(map(str, self.choices)) or "nothing"
-        fault = f"; {self.fault.name} lost by the medium" if self.fault else ""
+        lost = " and ".join(fault.name for fault in self.faults)
+        fault = f"; {lost} lost by the medium" if lost else ""
         return f"crash after step {self.point}, of what was pending kept: {kept}{fault}"
+
+
+class Points(NamedTuple):
+    """Some points of a record, drawn by the seed of the enumeration that is given them."""
+
+    candidates: tuple[int, ...]
+    wanted: int
+    always: tuple[int, ...]
+    """Those that are among them whatever is drawn."""
+
+    def drawn(self, seed: int) -> frozenset[int]:
+        """Draw them."""
+        return frozenset([*self.always, *random.Random(seed).sample(self.candidates, self.wanted)])
 
 
 Observer = Callable[[object], bool]
@@ -95,12 +129,12 @@ class CrashEnumerator:
         media_faults: Sequence[MediaFault] = (),
         observer: Observer = lambda _: False,
         first_point: int = 0,
-        only_points: Container[int] | None = None,
+        only_points: Container[int] | Points | None = None,
         seed: int = 0,
     ) -> None:
         """`first_point`: steps up to which no crash is tried, because it has been.
 
-        `only_points`: numbers of steps after which a crash is tried; None: after all.
+        `only_points`: numbers of steps after which a crash is tried, or how to draw them; None: after all.
         """
         self.medium = start if isinstance(start, Medium) else Medium(start)
         self.pending: list[Change] = []
@@ -110,7 +144,7 @@ class CrashEnumerator:
         self._faults = media_faults if self._limits.media_faults else ()
         self._observer = observer
         self._first_point = first_point
-        self._only_points = only_points
+        self._only_points = only_points.drawn(seed) if isinstance(only_points, Points) else only_points
         self._random = random.Random(seed)
         self._written: dict[int, dict[int, Sector]] = {}
 
@@ -160,27 +194,58 @@ class CrashEnumerator:
                     number: sector for number, sector in written.items() if number not in over
                 }
 
-    def _plans(self, *, newest_only: bool) -> Iterator[tuple[Choice, ...]]:
+    def _plans(self, *, newest_only: bool) -> Iterator[Plan]:
         """Which changes to keep, the plainest ways first."""
-        pending = self.pending
-        count = len(pending)
+        count = len(self.pending)
         newest = 1 << count - 1 if newest_only and count else 0
-        everything = (1 << count) - 1
         for mask in _subsets(count, self._limits, self._random):
             if mask & newest == newest:
-                yield tuple(Choice(change) for index, change in enumerate(pending) if mask >> index & 1)
+                yield self._whole(mask)
+        yield from self._torn_alone()
+        yield from self._torn_together()
+
+    def _whole(self, mask: int) -> Plan:
+        """Keep changes as a whole: those whose bits are set."""
+        return tuple(Choice(change) for index, change in enumerate(self.pending) if mask >> index & 1)
+
+    def _with(self, mask: int, *torn: Choice) -> Plan:
+        """Keep parts of some changes, and others as a whole."""
+        parts = {choice.change: choice for choice in torn}
+        return tuple(
+            parts.get(change) or Choice(change)
+            for at, change in enumerate(self.pending)
+            if change in parts or mask >> at & 1
+        )
+
+    def _torn_alone(self) -> Iterator[Plan]:
+        count = len(self.pending)
+        everything = (1 << count) - 1
         for index in reversed(range(count)):
-            others = everything & ~(1 << index)
-            contexts = [others]
+            contexts = [everything]
             if index == count - 1:
-                contexts += [0, self._random.getrandbits(count) & others]
-            for torn in self._tears(pending[index], every=index == count - 1):
-                for context in dict.fromkeys(contexts):
-                    yield tuple(
-                        torn if at == index else Choice(change)
-                        for at, change in enumerate(pending)
-                        if at == index or context >> at & 1
-                    )
+                contexts += [0, self._random.getrandbits(count)]
+            for torn in self._tears(self.pending[index], every=index == count - 1):
+                yield from dict.fromkeys(self._with(context, torn) for context in contexts)
+
+    def _torn_together(self) -> Iterator[Plan]:
+        """The newest change and another one; then any of them."""
+        if len(self.pending) < 2:
+            return
+        *others, newest = self.pending
+        bound, rng = min(self._limits.per_point or _TORN, _TORN), self._random
+        tears = self._tears(newest, every=True)
+        for other in rng.sample(others, min(len(others), bound)) if tears else ():
+            pairs = list(product(tears, self._tears(other, every=True)))
+            for pair in rng.sample(pairs, min(len(pairs), 4)):
+                yield self._with(rng.choice((0, -1)), *pair)
+        for _ in range(bound):
+            yield tuple(choice for choice in map(self._any_part, self.pending) if choice is not None)
+
+    def _any_part(self, change: Change) -> Choice | None:
+        """All of a change, nothing, or a part."""
+        lot = self._random.randrange(3)
+        tears = self._tears(change, every=False) if lot == 2 else []
+        return self._random.choice(tears) if tears else Choice(change) if lot else None
 
     def _tears(self, change: Change, *, every: bool) -> list[Choice]:
         """Ways in which a change may be kept in part."""
@@ -211,22 +276,31 @@ class CrashEnumerator:
         if limit is not None and len(chosen) > limit:
             plain = chosen[: (limit + 1) // 2]
             chosen = plain + self._random.sample(chosen[len(plain) :], limit - len(plain))
-        pending = tuple(self.pending)
-        for choices in chosen:
-            yield self._state(pending, choices)
-        wrecked = [fault for fault in self._faults if any(map(fault.is_hit_by, pending))]
-        for faults in [*([fault] for fault in self._faults), *([wrecked] if len(wrecked) > 1 else [])]:
-            yield self._state(pending, tuple(map(Choice, pending)), faults)
-            yield self._state(pending, (), faults)
+        yield from map(self._state, chosen)
+        wrecked = [fault for fault in self._faults if any(map(fault.is_hit_by, self.pending))]
+        alone = self._faults if self._limits.faults_at_rest else wrecked
+        for faults in [*([fault] for fault in alone), *([wrecked] if len(wrecked) > 1 else [])]:
+            for choices in self._plans_beside_a_fault():
+                yield self._state(choices, faults)
 
-    def _state(
-        self, pending: tuple[Change, ...], choices: tuple[Choice, ...], faults: Sequence[MediaFault] = ()
-    ) -> CrashState:
+    def _plans_beside_a_fault(self) -> Iterator[Plan]:
+        """All changes, none, and some of the most telling other ways; always others, if there is a limit."""
+        count, limit = len(self.pending), self._limits.per_point
+        everything = (1 << count) - 1
+        singles = [1 << index for index in range(count)]
+        prefixes = [(1 << length) - 1 for length in range(1, count)]
+        others = dict.fromkeys([*singles, *(everything & ~single for single in singles), *prefixes])
+        telling = [mask for mask in others if mask not in (0, everything)]
+        if limit is not None:
+            telling = self._random.sample(telling, min(len(telling), (limit + 2) // 8))
+        yield from map(self._whole, dict.fromkeys([everything, 0, *telling]))
+
+    def _state(self, choices: Plan, faults: Sequence[MediaFault] = ()) -> CrashState:
         delta = self.medium.compose(choices, self._written)
         for fault in faults:
             delta.sectors.update(sectors_of(fault.garbage, fault.file_offset))
-        lost = faults[0] if faults else None
-        return CrashState(self.point, self.medium.digest_with(delta), choices, lost, delta, pending)
+        digest = self.medium.digest_with(delta)
+        return CrashState(self.point, digest, choices, tuple(faults), delta, tuple(self.pending))
 
 
 def _subsets(count: int, limits: CrashLimits, rng: random.Random) -> Iterator[int]:
@@ -256,8 +330,8 @@ def durable_content(start: Content, steps: Sequence[Step]) -> Content:
 
 def some_points(
     steps: Sequence[Step], count: int | None, *, first: int = 1, always: Sequence[int] = ()
-) -> frozenset[int] | None:
-    """Moments of a record at which to try a crash: so many, at random but always the same; None: all.
+) -> Points | None:
+    """Moments of a record at which to try a crash: so many, which the run's seed decides on; None: all.
 
     They are just after a change, a completed flush or a mark; those of `always` are among them.
     """
@@ -265,4 +339,4 @@ def some_points(
     points = [point for point, step in enumerate(steps, 1) if point >= first and step.kind in kinds]
     if count is None or count >= len(points):
         return None
-    return frozenset([*always, *random.Random(len(steps)).sample(points, count)])
+    return Points(tuple(points), count, tuple(always))

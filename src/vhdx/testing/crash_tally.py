@@ -75,7 +75,12 @@ class CrashTally:
             self.changed_by_side[side] += self.seen[digest]
 
     def add(self, other: "CrashTally") -> None:
-        """Add the figures of a run on other images: none of its states is one of these."""
+        """Add the figures of a run on other images: none of its states is one of these.
+
+        Every figure is summed, what was seen is not. So of two runs on one image a content that both met counts
+        twice, in all figures; who wants distinct ones keeps the digests of both (crash/enumerate.py does, for
+        `distinct` alone).
+        """
         self.distinct += other.distinct
         self.nested += other.nested
         self.dirty += other.dirty
@@ -93,7 +98,12 @@ class CrashTally:
         return [side for side in sides if not self.by_side[side]]
 
     def report(self) -> str:
-        """The figures: a line each, and one for each arrow, before and after it."""
+        """The figures: a line each, and one for each arrow, before and after it.
+
+        Within one run states are distinct, at each side of an arrow, too; a content that is met at several arrows
+        counts at each, so that the lines of the arrows add up to more than there are states. What `add` has
+        put together is sums.
+        """
         lines = [
             f"distinct states {self.distinct}, of which {self.nested} crash again in a replay or after it",
             f"dirty {self.dirty}; replay changes bytes in {_share(self.changed, self.distinct)}",

@@ -37,6 +37,13 @@ STANDARD_PROGRAM: Final = (
 )
 """Comes by every kind of call, on any image of blocks of 1 MiB."""
 
+ANCHORED_PROGRAM: Final = (
+    Operation(Verb.WRITE, 2 * MIB + 8192, 512),
+    Operation(Verb.WRITE, MIB + 4096, 1024),
+    Operation(Verb.FLUSH),
+)
+"""On the image of an odd length: into space that a block without content keeps, and then into new space."""
+
 
 class Aftermath(Enum):
     """What became of an image after a call of its store failed."""

@@ -1,0 +1,225 @@
+"""The kit finds what is wrong with a writer that only the less plain crashes show."""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from vhdx._buffer import Buffer
+from vhdx._units import MIB
+from vhdx.blockdev.extent import Extent
+from vhdx.engine import log_writer
+from vhdx.engine.header_pair import HeaderPair
+from vhdx.engine.header_writer import HeaderWriter
+from vhdx.format.guids import ZERO_GUID
+from vhdx.storage.base import ByteStore, pread_zero_extended
+from vhdx.testing.crash_bases import child, dynamic
+from vhdx.testing.crash_campaign import BRIEF, THOROUGH_POINTS, run_program
+from vhdx.testing.crash_run import CrashRun
+from vhdx.testing.crash_states import MediaFault
+from vhdx.testing.crash_workloads import Workload, record, try_record
+from vhdx.testing.history import History
+from vhdx.testing.medium import Medium
+from vhdx.testing.operations import DiskShape, Driver, Operation, Verb
+from vhdx.testing.pages import Content
+from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.subjects import CrashDevice, CrashSubject, ReplayEffect
+from vhdx.testing.thread_programs import all_programs
+
+SHAPE = DiskShape(512, 512, is_fixed=True)
+PLACES = (0, 4096)
+WRITE, FLUSH = Operation(Verb.WRITE, 0, 512), Operation(Verb.FLUSH)
+
+
+def page(sequence: int, data: bytes) -> bytes:
+    """One copy of a toy: a checksum over two sectors, both of which change every time."""
+    body = bytes([sequence % 256]) * 504 + data
+    return struct.pack("<II", sequence, zlib.crc32(body, sequence)) + body
+
+
+class TwinDisk:
+    """Keeps one sector in two copies."""
+
+    size = 512
+
+    def __init__(self, store: ByteStore, subject: "TwinSubject") -> None:
+        self.store, self.subject = store, subject
+        self.copies = [self._load(place) for place in PLACES]
+        good = [copy for copy in self.copies if copy is not None]
+        if not good:
+            raise OSError("both copies are bad")
+        self.sequence, self.data = max(good)
+        self.is_dirty = False
+
+    def _load(self, place: int) -> tuple[int, bytes] | None:
+        raw = pread_zero_extended(self.store, 1024, place)
+        sequence, checksum = struct.unpack_from("<II", raw)
+        return (sequence, raw[512:]) if zlib.crc32(raw[8:], sequence) == checksum else None
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return self.data[offset : offset + length]
+
+    def extents(self) -> Iterator[Extent]:
+        yield Extent(0, 512, zero=False, hole=False, present=True, depth=0, file_offset=None)
+
+    def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> None:
+        self.data, self.is_dirty = bytes(data), True
+        if fua:
+            self.flush()
+
+    def write_zeroes(
+        self, length: int, offset: int, *, may_unmap: bool = True, fua: bool = False, fast_only: bool = False
+    ) -> None:
+        self.pwrite(bytes(length), offset, fua=fua)
+
+    def trim(self, length: int, offset: int, *, fua: bool = False) -> None:
+        pass
+
+    def flush(self) -> None:
+        if self.is_dirty:
+            self.sequence += 1
+            worst_first = sorted(
+                (copy or (-1, b""), place) for copy, place in zip(self.copies, PLACES, strict=True)
+            )
+            for _, place in reversed(worst_first) if self.subject.good_first else worst_first:
+                self.store.pwrite(page(self.sequence, self.data), place)
+                if self.subject.flushes_between:
+                    self.store.flush()
+            self.copies, self.is_dirty = [(self.sequence, self.data)] * 2, False
+        self.store.flush()
+
+    def close(self) -> None:
+        self.flush()
+
+
+class TwinSubject:
+    """The toy of two copies, right as it stands."""
+
+    parents: Sequence[Content] = ()
+
+    def __init__(
+        self, *, flushes_between: bool = True, good_first: bool = False, leaks_until_closed: bool = False
+    ) -> None:
+        self.flushes_between = flushes_between
+        self.good_first = good_first
+        self.leaks_until_closed = leaks_until_closed
+        self.loses: Sequence[MediaFault] = ()
+
+    def open(self, store: ByteStore, sync: object = None) -> CrashDevice:
+        return TwinDisk(store, self)
+
+    def faults(
+        self, content: Content, *, after_crash: bool = False, fault: MediaFault | None = None
+    ) -> Sequence[str]:
+        further = content.read(1024, PLACES[0])[:4] == struct.pack("<I", 2)
+        return ["a leak"] if self.leaks_until_closed and after_crash and further else []
+
+    def replay_effect(self, content: Content, device: CrashDevice | None = None) -> ReplayEffect:
+        return ReplayEffect(False, content)
+
+    def media_faults(self) -> Sequence[MediaFault]:
+        return self.loses
+
+    def is_poisoned(self, error: BaseException) -> bool:
+        return False
+
+
+def start() -> Content:
+    content = Content(size=8192)
+    for place in PLACES:
+        content.write(page(0, bytes(512)), place)
+    return content
+
+
+def crashed(subject: CrashSubject, *operations: Operation, nested_limit: int = 1) -> CrashRun:
+    store = RecordingStore(start())
+    driver = Driver(subject, store, SHAPE)
+    for operation in operations:
+        driver.perform(operation)
+    driver.close()
+    run = CrashRun(subject, SHAPE, nested_limit=nested_limit)
+    run.run(store.start, store.steps, History(Content(size=512)))
+    return run
+
+
+def lost_copies() -> list[MediaFault]:
+    return [MediaFault(f"copy at {place}", place, b"?" * 1024) for place in PLACES]
+
+
+def test_nothing_is_wrong_with_the_right_toy() -> None:
+    subject = TwinSubject()
+    subject.loses = lost_copies()
+    run = crashed(subject, WRITE, FLUSH, WRITE, FLUSH)
+    assert not run.tally.findings, str(run.tally.findings[0])
+    assert run.tally.nested
+
+
+def test_two_copies_torn_at_once() -> None:
+    assert crashed(
+        TwinSubject(flushes_between=False), WRITE, FLUSH, WRITE, FLUSH, nested_limit=0
+    ).tally.findings
+
+
+def test_the_good_copy_of_two_overwritten_first() -> None:
+    """Only after the medium lost a copy and, in the write that follows, the power fails."""
+    subject = TwinSubject(good_first=True)
+    subject.loses = lost_copies()
+    assert crashed(subject, WRITE, FLUSH, WRITE, FLUSH).tally.findings
+    assert not crashed(subject, WRITE, FLUSH, WRITE, FLUSH, nested_limit=0).tally.findings
+
+
+def test_a_fault_in_the_structures_between_the_further_flush_and_the_close() -> None:
+    """It is there after the next flush, gone after the next close."""
+    subject = TwinSubject(leaks_until_closed=True)
+    assert crashed(subject, WRITE, FLUSH).tally.findings
+
+
+def is_found(workload: Workload, *, seeds: int, nested_limit: int = 0) -> bool:
+    """Whether any of some brief runs finds something."""
+    store, first = record(workload)
+    for seed in range(seeds):
+        run = CrashRun(
+            workload.base.subject, workload.base.shape, limits=BRIEF, nested_limit=nested_limit, seed=seed
+        )
+        try_record(run, workload, store, first, Medium(workload.base.content))
+        if run.tally.findings:
+            return True
+    return False
+
+
+def test_a_header_lost_beside_a_change_that_is_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second header at a close shares its flush with the truncation: without the first, the log is back."""
+
+    def end(self: log_writer.LogWriter) -> None:
+        headers = self._headers
+        headers._write_other({"log_guid": ZERO_GUID})
+        store = headers._store
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "flush", lambda: None)
+            headers._write_other({"log_guid": ZERO_GUID})
+        self._log_guid = None
+
+    monkeypatch.setattr(log_writer.LogWriter, "end", end)
+    writes = [Operation(Verb.WRITE, block * MIB, 512) for block in (1, 4, 2)]
+    workload = Workload(child(), (*writes, FLUSH), closes=True, last_only=True)
+    assert is_found(workload, seeds=4)
+
+
+def test_the_good_header_overwritten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = HeaderWriter.__init__
+
+    def init(self: HeaderWriter, store: ByteStore, pair: HeaderPair) -> None:
+        right(self, store, pair)
+        if None in pair.slots:
+            self._current_index = 1 - pair.current_index
+
+    monkeypatch.setattr(HeaderWriter, "__init__", init)
+    workload = Workload(dynamic(), (Operation(Verb.WRITE, MIB + 4096, 512), FLUSH), closes=True)
+    assert is_found(workload, seeds=2, nested_limit=2)
+
+
+def test_what_follows_a_crash_of_threads_is_crashed_in_a_thorough_run() -> None:
+    program = next(all_programs())
+    assert run_program(program, 2, points=THOROUGH_POINTS).nested
+    assert not run_program(program, 2).nested
