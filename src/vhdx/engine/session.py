@@ -131,7 +131,7 @@ class WriteSession:
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
         store = self._store
-        size = store.size()
+        size, may_grow = store.size(), not getattr(store, "is_block_device", False)
         for start, end in replay.zero_ranges:
             if start < size:
                 store.write_zeroes(min(end, size) - start, start)
@@ -139,7 +139,7 @@ class WriteSession:
         for sector in replay.store.patched_sectors():
             file_offset = sector * LOG_SECTOR_SIZE
             store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)
-        if store.size() < replay.file_size and not getattr(store, "is_block_device", False):
+        if may_grow and store.size() < replay.file_size:
             store.truncate(replay.file_size)
         store.flush()
         self._headers.update(log_guid=ZERO_GUID)

@@ -328,8 +328,8 @@ NAMED: Final = (
     Replacement(
         "what the replay shows is not read while its changes go to their places",
         "session.py",
-        "        size = store.size()\n        for start, end in replay.zero_ranges:",
-        "        size = store.size()\n        self._leave_overlay()\n        for start, end in replay.zero_ranges:",
+        "        for start, end in replay.zero_ranges:",
+        "        self._leave_overlay()\n        for start, end in replay.zero_ranges:",
     ),
     Replacement(
         "the file is shortened before the log is emptied",
@@ -477,7 +477,7 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py _begin_once: `self._heal_region_tables()` before `if new_log is not None: ...`": (
         "healing changes pages in memory; they are written by the first commit"
     ),
-    "session.py _replay_onto_disk: `if store.size() < replay.file_size: ...` before "
+    "session.py _replay_onto_disk: `if may_grow and store.size() < replay.file_size: ...` before "
     "`for sector in replay.store.patched_sectors(): ...`": (
         "growth and replayed sectors become durable by the same flush, and until then the log replays both"
     ),
