@@ -41,7 +41,7 @@ _OPTIONAL: Final = frozenset(
     ("size", "final_size", "free", "freeze", "settle", "reclaim", "_give_back_host_space")
 )
 """Those that only look, or give space back: left out, they cost space and nothing else."""
-_BOOKS: Final = ("in_flight", "_in_flight", "_freed", "_frozen")
+_BOOKS: Final = ("in_flight", "_in_flight", "_free", "_freed", "_frozen", "_settled", "joined")
 """Objects that keep account of space."""
 _TEXT_LENGTH: Final = 70
 
@@ -136,7 +136,9 @@ def _calls(node: ast.AST) -> Iterator[str]:
 def _is_step(statement: ast.stmt) -> bool:
     """Whether a statement is nothing but a call that changes something that a crash may show."""
     match statement:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Attribute(attr=owner)))) if owner in _BOOKS:
+        case ast.Expr(
+            value=ast.Call(func=ast.Attribute(value=ast.Attribute(attr=owner) | ast.Name(id=owner)))
+        ) if owner in _BOOKS:
             return False
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))):
             return name in _EFFECTS - _OPTIONAL
