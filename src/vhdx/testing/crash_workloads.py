@@ -175,10 +175,10 @@ def tail_workload(base: CrashBase, *, point_count: int | None = None) -> Workloa
 
 
 def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Iterator[Workload]:
-    """For every block: write to it, flush, give it up, use the space for another one; half of that; zeroes.
-
-    Also with a process that is killed; and parts of the last sectors that a block leaves to its parent.
+    """Parts of the last sectors that a block leaves to its parent; then, for every block: write to it, flush, give it
+    up, use the space for another one; half of that; zeroes. At last with a process that is killed.
     """
+    yield tail_workload(base, point_count=point_count)
     flush = Operation(Verb.FLUSH)
     size = base.shape.block_size
     for block, other in zip(base.blocks, (*base.blocks[1:], base.blocks[0]), strict=True):
@@ -204,7 +204,6 @@ def classic_workloads(base: CrashBase, *, point_count: int | None = None) -> Ite
             (replace(write, killed_at=2), again, flush),
         ):
             yield Workload(base, operations, closes=True, point_count=point_count)
-    yield tail_workload(base, point_count=point_count)
     yield from killed_workloads(base, point_count=point_count)
 
 
