@@ -149,7 +149,8 @@ def dirty_long_table() -> CrashBase:
     """A table of three pages, all of them in the log that our own engine left; blocks in each of them."""
     writes = (Operation(Verb.WRITE, block * MIB + 4096, 512) for block in (1, 513, 1023))
     base = dirty(long_table(), (*writes, Operation(Verb.FLUSH)))
-    return replace(base, blocks=(2, 3, 514, 1022))
+    # The second one lies in another page: it is looked up after the log of the first has been begun anew.
+    return replace(base, blocks=(2, 514, 3, 1022))
 
 
 def odd_length() -> CrashBase:
