@@ -243,12 +243,10 @@ NAMED: Final = (
         "ready = self._settled.runs\n        self._settled.runs = [] if oldest >= 0 else []\n",
     ),
     Replacement(
-        "freed space waits for all readers but one",
-        "allocator.py",
-        "ready = [freed for freed in self._settled.runs if freed.ticket <= oldest]\n"
-        "        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest]\n",
-        "ready = [freed for freed in self._settled.runs if freed.ticket <= oldest + 1]\n"
-        "        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest + 1]\n",
+        "freed space waits for all operations but the oldest",
+        "in_flight.py",
+        "return min(tuple(self._active), default=latest)",
+        "return min(sorted(self._active)[1:], default=latest)",
     ),
     Replacement(
         "a reader takes no ticket",
