@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
@@ -144,17 +144,29 @@ def test_interrupt_on_the_way_out_of_a_failed_commit_does_not_hide_the_failure(
     assert faults(store) == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, even where whoever started the tests has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_that_meets_a_busy_lock_holds_no_block() -> None:
     store, disk = disk_with_holes()
     writer = disk.images[0].writer
     assert writer is not None
     lock = writer.in_flight.block(1)
     lock.__enter__()
-    waiting = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
-    waiting.start()
+    interrupt = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    let_go = threading.Timer(30.0, lambda: lock.__exit__(None, None, None))
+    interrupt.start()
+    let_go.start()
     with pytest.raises(KeyboardInterrupt):
         disk.trim(MIB, MIB)  # waits for the block
-    waiting.join()
+    interrupt.join()
+    let_go.cancel()
     lock.__exit__(None, None, None)
     thread = threading.Thread(target=lambda: disk.trim(MIB, MIB), daemon=True)
     thread.start()

@@ -494,6 +494,9 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py end: `size = self._allocator.final_size(may_shrink=may_shrink)` before `if may_shrink: ...`": (
         "punching changes the length of nothing"
     ),
+    "header_pair.py: the header with the lower number counts": (
+        "whenever something depends on what a header says, both of ours say it; images of others: tests/cases"
+    ),
     "session.py end: no `self._store.truncate(size)`": "the file stays longer, with space that nobody owns",
     "writer.py flush: `self._give_back_host_space()` before `self._committer.flush()`": (
         "what may be punched was settled by earlier commits; the rest is punched by the next flush"
