@@ -28,13 +28,12 @@ from vhdx.testing.crash_tally import CrashTally
 from vhdx.testing.engine_mutants import HARMLESS, NAMED
 
 KILLED, SURVIVED, BROKEN = "killed", "SURVIVED", "BROKEN"
-STATUSES = {3: KILLED, 0: SURVIVED}
+KILLED_STATUS, SURVIVED_STATUS = 3, 0
 UNCHANGED = "the engine as it is"
 
 
 def hunt_here(options: argparse.Namespace) -> int:
     """Look for something wrong with the package that this process has imported: a little of all, then more."""
-    killed, survived = STATUSES
     if not Path(vhdx.__file__).is_relative_to(options.hunt):
         raise SystemExit(f"{vhdx.__file__} is not the mutant's")
     states = 0
@@ -52,9 +51,9 @@ def hunt_here(options: argparse.Namespace) -> int:
         states += tally.distinct
         if found is not None:
             print(found)
-            return killed
+            return KILLED_STATUS
     print(f"nothing found in {states} states, those of a first look counted again")
-    return survived
+    return SURVIVED_STATUS
 
 
 def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tuple[str, str]:
@@ -82,8 +81,8 @@ def try_mutant(mutant: Mutant, package: Path, options: argparse.Namespace) -> tu
             )
         except subprocess.TimeoutExpired:
             return SURVIVED, f"no end within {options.timeout} s"
-    if done.returncode in STATUSES:
-        return STATUSES[done.returncode], done.stdout.strip()
+    if done.returncode in (KILLED_STATUS, SURVIVED_STATUS):
+        return KILLED if done.returncode == KILLED_STATUS else SURVIVED, done.stdout.strip()
     return BROKEN, f"exit status {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}"
 
 

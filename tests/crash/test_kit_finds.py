@@ -135,8 +135,7 @@ def start() -> Content:
 def crashed(subject: CrashSubject, *operations: Operation, nested_limit: int = 1) -> CrashRun:
     store = RecordingStore(start())
     driver = Driver(subject, store, SHAPE)
-    for operation in operations:
-        driver.perform(operation)
+    driver.perform_all(operations)
     driver.close()
     run = CrashRun(subject, SHAPE, nested_limit=nested_limit)
     run.run(store.start, store.steps, History(Content(size=512)))

@@ -41,8 +41,7 @@ def crashed(flaw: str = "", limits: CrashLimits | None = None) -> CrashRun:
     subject = ToySubject(flaw=flaw)
     store = RecordingStore(start())
     driver = Driver(subject, store, SHAPE)
-    for operation in PROGRAM:
-        driver.perform(operation)
+    driver.perform_all(PROGRAM)
     driver.close()
     run = CrashRun(subject, SHAPE, limits=limits)
     run.run(store.start, store.steps, History(Content()), workload=flaw)

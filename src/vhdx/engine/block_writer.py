@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhdx._units import MIB, aligned_pieces
 from vhdx.engine.allocator import Space
-from vhdx.engine.write_plan import FILL_PLAN, plan_write, state_after_trim, state_after_zeroes
+from vhdx.engine.write_plan import plan_fill, plan_write, state_after_trim, state_after_zeroes
 from vhdx.format.bat import PayloadState
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class BlockWriter:
 
     def _fill(self, block: int, facts: BlockFacts) -> None:
         """Make a block that is not fully present so, with zeroes."""
-        space = self._take_space(facts, FILL_PLAN._replace(needs_space=not facts.file_offset))
+        space = self._take_space(facts, plan_fill(facts))
         try:
             if space.known_zero:
                 self._host_space.provide(space.length, space.file_offset)

@@ -55,9 +55,8 @@ class WritePlan(NamedTuple):
     """The block's other bits must be cleared in the same entry: they may be stale."""
 
 
-FILL_PLAN: Final = WritePlan(PayloadState.FULLY_PRESENT, True, True, False, False)
-"""A new block, whose unwritten rest becomes zero."""
-_REFILL_PLAN: Final = FILL_PLAN._replace(needs_space=False)
+_FILL_PLAN: Final = WritePlan(PayloadState.FULLY_PRESENT, True, True, False, False)
+_REFILL_PLAN: Final = _FILL_PLAN._replace(needs_space=False)
 _COMPLETE_PLAN: Final = WritePlan(PayloadState.FULLY_PRESENT, False, False, False, False)
 _PARTIAL_PLAN: Final = WritePlan(PayloadState.PARTIALLY_PRESENT, False, False, True, False)
 _NEW_PARTIAL_PLAN: Final = WritePlan(PayloadState.PARTIALLY_PRESENT, True, True, True, True)
@@ -72,14 +71,19 @@ def plan_write(facts: BlockFacts, *, whole: bool) -> WritePlan | None:
         case PayloadState.PARTIALLY_PRESENT:
             return _COMPLETE_PLAN if whole else _PARTIAL_PLAN
         case PayloadState.NOT_PRESENT:
-            return _NEW_PARTIAL_PLAN if facts.has_parent and not whole else FILL_PLAN
+            return _NEW_PARTIAL_PLAN if facts.has_parent and not whole else _FILL_PLAN
         case PayloadState.UNDEFINED | PayloadState.ZERO | PayloadState.UNMAPPED | PayloadState.OLD_UNMAPPED:
             # What is not written must read as zeroes, not as the parent: never partially present.
-            return _REFILL_PLAN if facts.file_offset else FILL_PLAN
+            return plan_fill(facts)
         case PayloadState.RESERVED_4:
             raise AssertionError("a writable open refuses reserved states")
         case _:
             assert_never(state)
+
+
+def plan_fill(facts: BlockFacts) -> WritePlan:
+    """Plan a block that becomes fully present, with zeroes where nothing is written; space that it names is used."""
+    return _REFILL_PLAN if facts.file_offset else _FILL_PLAN
 
 
 def state_after_zeroes(facts: BlockFacts, *, may_unmap: bool) -> PayloadState:

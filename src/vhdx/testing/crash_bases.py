@@ -56,12 +56,10 @@ def dirty(base: CrashBase, operations: Sequence[Operation]) -> CrashBase:
     """An image after the power failed behind a session of the library; the log holds what was flushed last."""
     store = RecordingStore(base.content)
     with fixed_entropy("dirty"):
-        driver = Driver(base.subject, store, base.shape)
-        for operation in operations:
-            driver.perform(operation)
+        Driver(base.subject, store, base.shape).perform_all(operations)
     content = durable_content(store.start, store.steps)
     disk = held_by([content, *base.subject.parents])
-    return CrashBase(f"{base.name}, dirty", content, disk, base.shape, base.subject, base.blocks)
+    return replace(base, name=f"{base.name}, dirty", content=content, disk=disk)
 
 
 def dynamic(block_size: int = MIB, sector_size: int = 512) -> CrashBase:

@@ -1,6 +1,6 @@
 """Operations on a disk under test, done by a driver that marks them in the record of the store."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -133,6 +133,11 @@ class Driver:
         elif operation.verb is Verb.REOPEN:
             self._open()
         return None
+
+    def perform_all(self, operations: Iterable[Operation]) -> None:
+        """Do operations one after the other. Raises: as `perform`."""
+        for operation in operations:
+            self.perform(operation)
 
     def _call(self, operation: Operation, data: bytes) -> None:
         """Ask the device for it."""

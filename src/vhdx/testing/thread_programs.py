@@ -139,17 +139,11 @@ def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
     store = RecordingStore(program.base.content, checkpoint=scheduler.checkpoint)
     with fixed_entropy(program.name), page_capacity(program.cache_pages):
         driver = Driver(program.base.subject, store, program.base.shape, sync=scheduler)
-        for operation in program.before:
-            driver.perform(operation)
-        scheduler.run(*(partial(_perform, driver, operations) for operations in program.threads))
+        driver.perform_all(program.before)
+        scheduler.run(*(partial(driver.perform_all, operations) for operations in program.threads))
         store.mark(THREADS_END)
         driver.close()
     return store
-
-
-def _perform(driver: Driver, operations: tuple[Operation, ...]) -> None:
-    for operation in operations:
-        driver.perform(operation)
 
 
 def thread_records(program: ThreadProgram, count: int, seed: int = 0) -> Iterator[RecordingStore]:
