@@ -11,7 +11,7 @@ from support.dirty import GROWN, ZEROED, applied, grow_then_zero, unlogged
 from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing import ImageBuilder
+from vhdx.testing import ImageBuilder, zero_change
 from vhdx.testing.pages import Content
 from writing.disks import assert_sound, block_entry, faults
 from writing.stores import Call, HostStore, WatchedStore, file_bytes
@@ -150,6 +150,7 @@ def session_calls(disk: vhdx.Disk) -> dict[str, Change]:
         "flush": lambda disk: disk.flush(),
         "read": lambda disk: disk.pread(1, 0),
         "ranges": lambda disk: disk.ranges(0, 1).__enter__(),
+        "extents": lambda disk: disk.extents(),
     }
 
 
@@ -362,3 +363,20 @@ def test_bitmap_in_space_that_was_punched_gets_host_space_again() -> None:
     assert entry & ~0xFFFFF in reserved
     disk.close()
     assert faults(store) == []
+
+
+def test_table_that_a_replay_punched_gets_host_space_before_it_changes() -> None:
+    image = ImageBuilder(8 * MIB)
+    image.add_block(0, b"o" * MIB)
+    # What the entry writes is reserved first; what it zeroes is punched then, and lies in the same unit.
+    image.dirty_log([zero_change(image.bat_offset, 4096), *image.change(image.bat_offset + 4096, b"\0")])
+    store = HostStore(image.build_store())
+    with vhdx.open(store, "r+") as disk:
+        disk.pwrite(b"n" * 512, 3 * MIB)
+        disk.flush()
+    calls = [call.name for call in store.calls if _covers(call, image.bat_offset)]
+    assert calls[calls.index("write_zeroes") :] == ["write_zeroes", "reserve", "pwrite"]
+
+
+def _covers(call: Call, file_offset: int) -> bool:
+    return call.file_offset <= file_offset < call.file_offset + call.length
