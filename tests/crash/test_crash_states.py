@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -9,7 +10,7 @@ from vhdx.testing.crash_campaign import EXHAUSTIVE
 from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState, MediaFault, some_points
 from vhdx.testing.medium import Medium
 from vhdx.testing.pages import Content
-from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.recording_store import Call, Fault, RecordingStore
 
 
 def states_of(
@@ -99,8 +100,6 @@ def test_punched_ranges_are_kept_in_part() -> None:
 
 
 def test_a_durable_write_is_not_overwritten_by_an_older_one_that_never_became_durable() -> None:
-    from vhdx.testing.recording_store import Call, Fault
-
     def work(store: RecordingStore) -> None:
         store.fault = Fault(Call.FLUSH, 1, OSError())
         store.pwrite(b"1" * 1024, 0)
@@ -113,6 +112,72 @@ def test_a_durable_write_is_not_overwritten_by_an_older_one_that_never_became_du
     states = states_of(work, bytes(1024))
     last = [state.content().read(1024, 0) for state in states if state.point == max(s.point for s in states)]
     assert set(last) == {b"2" * 512 + bytes(512), b"2" * 512 + b"1" * 512}
+
+
+def after_a_failed_flush(work: Callable[[RecordingStore], object], start: bytes) -> set[bytes]:
+    """What a crash leaves once later flushes have completed."""
+    store = RecordingStore(start, fault=Fault(Call.FLUSH, 1, OSError("broken")))
+    with suppress(OSError):
+        work(store)
+    store.flush()
+    work(store)
+    points = {len(store.steps)}
+    states = CrashEnumerator(store.start, store.steps, only_points=points)
+    return {content.read(content.size, 0) for content in (state.content() for state in states)}
+
+
+def test_what_a_failed_flush_lost_is_lost_whatever_flush_completes() -> None:
+    turns = iter((b"1", b"2"))
+
+    def work(store: RecordingStore) -> None:
+        turn = next(turns)
+        store.pwrite(turn * 512, 512 if turn == b"1" else 0)
+        store.flush()
+
+    assert after_a_failed_flush(work, bytes(1024)) == {
+        b"2" * 512 + bytes(512),
+        b"2" * 512 + b"1" * 512,
+    }
+
+
+def test_a_length_that_a_failed_flush_should_have_covered_is_durable_with_the_next() -> None:
+    lengths = iter((4096, 1536))
+
+    def work(store: RecordingStore) -> None:
+        store.truncate(next(lengths))
+        store.flush()
+
+    assert after_a_failed_flush(work, bytes(512)) == {bytes(1536)}
+
+
+def test_data_that_a_failed_flush_lost_is_zeroes_in_a_file_that_grew() -> None:
+    works = iter((lambda store: store.pwrite(b"1" * 1024, 512), lambda store: store.pwrite(b"2" * 512, 0)))
+
+    def work(store: RecordingStore) -> None:
+        next(works)(store)
+        store.flush()
+
+    found = after_a_failed_flush(work, bytes(512))
+    assert {len(content) for content in found} == {1536}
+    assert b"2" * 512 + bytes(1024) in found
+    assert b"2" * 512 + b"1" * 1024 in found
+
+
+def test_what_a_failed_flush_lost_does_not_come_back_where_the_file_was_cut_off_since() -> None:
+    def first(store: RecordingStore) -> None:
+        store.pwrite(b"1" * 512, 512)
+
+    def second(store: RecordingStore) -> None:
+        store.truncate(512)
+        store.truncate(1024)
+
+    works = iter((first, second))
+
+    def work(store: RecordingStore) -> None:
+        next(works)(store)
+        store.flush()
+
+    assert after_a_failed_flush(work, bytes(1024)) == {bytes(1024)}
 
 
 def test_many_pending_writes_are_tried_by_prefixes_drops_keeps_and_pairs() -> None:

@@ -3,6 +3,8 @@
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -13,18 +15,19 @@ from vhdx.engine import log_writer
 from vhdx.engine.header_pair import HeaderPair
 from vhdx.engine.header_writer import HeaderWriter
 from vhdx.format.guids import ZERO_GUID
-from vhdx.storage.base import ByteStore, pread_zero_extended
+from vhdx.storage.base import ByteStore, pread, pread_zero_extended
 from vhdx.testing.crash_bases import child, dynamic
 from vhdx.testing.crash_campaign import BRIEF, THOROUGH_POINTS, run_program
 from vhdx.testing.crash_run import CrashRun
 from vhdx.testing.crash_states import MediaFault
 from vhdx.testing.crash_workloads import Workload, record, try_record
+from vhdx.testing.fault_loop import STANDARD_PROGRAM, FaultLoop
 from vhdx.testing.history import History
 from vhdx.testing.medium import Medium
 from vhdx.testing.operations import DiskShape, Driver, Operation, Verb
 from vhdx.testing.pages import Content
-from vhdx.testing.recording_store import RecordingStore
-from vhdx.testing.subjects import CrashDevice, CrashSubject, ReplayEffect
+from vhdx.testing.recording_store import Call, RecordingStore
+from vhdx.testing.subjects import CrashDevice, CrashSubject, ReplayEffect, VhdxSubject
 from vhdx.testing.thread_programs import all_programs
 
 SHAPE = DiskShape(512, 512, is_fixed=True)
@@ -222,3 +225,30 @@ def test_what_follows_a_crash_of_threads_is_crashed_in_a_thorough_run() -> None:
     program = next(all_programs())
     assert run_program(program, 2, points=THOROUGH_POINTS).nested
     assert not run_program(program, 2).nested
+
+
+class ThriftyStore:
+    """Leaves out what a process sees in its place already."""
+
+    def __init__(self, store: ByteStore) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def pwrite(self, data: Buffer, file_offset: int) -> None:
+        length = memoryview(data).nbytes
+        if file_offset + length > self.store.size() or pread(self.store, length, file_offset) != data:
+            self.store.pwrite(data, file_offset)
+
+
+class ThriftySubject(VhdxSubject):
+    def open(self, store: ByteStore, sync: object = None) -> CrashDevice:
+        return super().open(cast(ByteStore, ThriftyStore(store)), sync)
+
+
+def test_what_a_failed_flush_lost_taken_for_written_by_the_next_process() -> None:
+    """It reads what never became durable, and empties the log that has it."""
+    base = replace(dynamic(), subject=ThriftySubject())
+    assert not FaultLoop(base, STANDARD_PROGRAM).run(Call.PWRITE, OSError).findings
+    assert FaultLoop(base, STANDARD_PROGRAM).run(Call.FLUSH, OSError).findings

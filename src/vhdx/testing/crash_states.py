@@ -10,13 +10,14 @@ those that were being written, whatever was kept of the changes.
 """
 
 import random
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Final, NamedTuple
 
+from vhdx._units import div_ceil
 from vhdx.testing.medium import Choice, Delta, Medium, Sector, sectors_of
-from vhdx.testing.pages import Content
+from vhdx.testing.pages import SECTOR_SIZE, Content
 from vhdx.testing.recording_store import Change, ChangeKind, Step, StepKind
 
 Plan = tuple[Choice, ...]
@@ -147,6 +148,8 @@ class CrashEnumerator:
         self._only_points = only_points.drawn(seed) if isinstance(only_points, Points) else only_points
         self._random = random.Random(seed)
         self._written: dict[int, dict[int, Sector]] = {}
+        self._dropped: set[int] = set()
+        """Changes that a failed flush should have made durable, and no later one will."""
 
     def __iter__(self) -> Iterator[CrashState]:
         if self._first_point == 0 and self._only_points is None:
@@ -172,26 +175,44 @@ class CrashEnumerator:
                 self.pending.append(step.change)
                 return False
             case StepKind.FLUSHED:
-                covered = {change.number for change in step.covered}
-                kept = [Choice(change) for change in self.pending if change.number in covered]
-                self.medium.keep(self.medium.compose(kept, self._written))
-                self.pending = [change for change in self.pending if change.number not in covered]
-                self._supersede(kept)
+                self._make_durable({change.number for change in step.covered})
                 return True
+            case StepKind.FLUSH_FAILED:
+                self._dropped.update(change.number for change in step.covered)
+                return None
             case StepKind.MARK:
                 return self._observer(step.label) or None
-            case StepKind.RETURNED | StepKind.FLUSH_BEGUN | StepKind.FLUSH_FAILED:
+            case StepKind.RETURNED | StepKind.FLUSH_BEGUN:
                 return None
 
-    def _supersede(self, durable: Sequence[Choice]) -> None:
+    def _make_durable(self, covered: Set[int]) -> None:
+        """A flush has completed. Of what an earlier one failed to make durable, only the length of the file is."""
+        kept, pending = [], []
+        for change in self.pending:
+            is_dropped = change.number in self._dropped
+            if is_dropped and change.kind is not ChangeKind.TRUNCATE:
+                kept.append(Choice(change, frozenset()))
+                pending.append(replace(change, size_before=change.size_after))
+            elif is_dropped or change.number in covered:
+                kept.append(Choice(change))
+            else:
+                pending.append(change)
+        self.medium.keep(self.medium.compose(kept, self._written))
+        self.pending = pending
+        self._supersede([choice.change for choice in kept if choice.sectors is None])
+
+    def _supersede(self, durable: Sequence[Change]) -> None:
         """What is durable is not overwritten by what was issued before it and is pending still."""
         for change in self.pending:
-            newer = [choice.change for choice in durable if choice.change.number > change.number]
+            newer = [other for other in durable if other.number > change.number]
             if newer:
                 over = set().union(*(self._written[other.number] for other in newer))
-                written = self._written[change.number]
+                cuts = [other.length for other in newer if other.kind is ChangeKind.TRUNCATE]
+                end = div_ceil(min([change.size_after, *cuts]), SECTOR_SIZE)
                 self._written[change.number] = {
-                    number: sector for number, sector in written.items() if number not in over
+                    number: sector
+                    for number, sector in self._written[change.number].items()
+                    if number not in over and number < end
                 }
 
     def _plans(self, *, newest_only: bool) -> Iterator[Plan]:

@@ -330,6 +330,14 @@ NAMED: Final = (
         "        self._leave_overlay()\n        for start, end in replay.zero_ranges:",
     ),
     Replacement(
+        "a replay leaves out what is in its place already",
+        "session.py",
+        "            store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)\n",
+        "            new = pread(replay.store, LOG_SECTOR_SIZE, file_offset)\n"
+        "            if file_offset + LOG_SECTOR_SIZE > size or pread(store, LOG_SECTOR_SIZE, file_offset) != new:\n"
+        "                store.pwrite(new, file_offset)\n",
+    ),
+    Replacement(
         "the file is shortened before the log is emptied",
         "session.py",
         "        self._committer.finish()\n",

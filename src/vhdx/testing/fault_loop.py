@@ -1,8 +1,10 @@
 """Makes the first, the second, the third ... call of a store fail, until an operation succeeds untouched.
 
 After each failure the image either goes on, as if the failed operation alone had not been asked for, or it is
-poisoned: then every call is refused, closing writes nothing, and a reopen works. In both cases nothing that
-had been acknowledged may be lost, whether only the process ends or the power fails as well.
+poisoned: then every call is refused, closing writes nothing, and another process opens the image again, asks for
+what failed once more and goes on. In both cases nothing that had been acknowledged may be lost, whether only the
+process ends or the power fails as well, before the next process or while it is at work. What a failed flush should
+have made durable may be missing then, however many flushes of the next process succeed.
 """
 
 from collections import Counter
@@ -74,7 +76,7 @@ class FaultLoop:
         limits: CrashLimits | None = None,
         power_failures: int = 2,
     ) -> None:
-        """`power_failures`: moments, the end among them, at which the power fails as well."""
+        """`power_failures`: moments at which the power fails as well, of the session that fails and of the next."""
         self.base = base
         self.operations = operations
         self.tally = FaultTally()
@@ -113,12 +115,16 @@ class FaultLoop:
         if violation is not None:
             return f"{violation.kind}: {violation.detail}"
         run = CrashRun(self.base.subject, self.base.shape, limits=self._limits, nested_limit=0)
-        points = range(len(trial.store.steps), 0, -max(1, len(trial.store.steps) // self._power_failures))
-        run.run(
-            self._medium.copy(), trial.store.steps, History(self.base.disk), only_points=frozenset(points)
+        points = frozenset(
+            self._points(0, trial.first_end) + self._points(trial.first_end, len(trial.store.steps))
         )
+        run.run(self._medium.copy(), trial.store.steps, History(self.base.disk), only_points=points)
         self.tally.states += run.tally.distinct
         return next(map(str, run.tally.findings), None)
+
+    def _points(self, start: int, end: int) -> list[int]:
+        """Moments of a part of the record, spread evenly, its end among them."""
+        return list(range(end, start, -max(1, (end - start) // self._power_failures)))
 
 
 class _Trial:
@@ -130,26 +136,45 @@ class _Trial:
         self.store = RecordingStore(base.content)
         self.wrong: str | None = None
         """The first thing that should not have been."""
+        self.first_end = 0
+        """How many steps there were when the process that met the failure had ended."""
 
     def run(self, operations: Sequence[Operation]) -> Aftermath:
-        """Do the operations, the failing one once, those after it all the same."""
+        """Do the operations, the failing one once, those after it all the same; by another process if need be."""
         with fixed_entropy("fault"):
             self.store.fault = self.fault
             driver = self._open()
             if driver is None:
-                return Aftermath.WENT_ON
-            poisoned = False
-            for operation in operations:
-                poisoned = self._perform(driver, operation)
-                if poisoned or self.wrong is not None:
-                    break
+                aftermath = Aftermath.WENT_ON
+            else:
+                aftermath, undone = self._perform_all(driver, operations)
+            self.first_end = len(self.store.steps)
+            if driver is not None and self.wrong is None and aftermath is not Aftermath.UNTOUCHED:
+                self._go_on(driver, undone)
+        return aftermath
+
+    def _perform_all(
+        self, driver: Driver, operations: Sequence[Operation]
+    ) -> tuple[Aftermath, Sequence[Operation]]:
+        """Do the operations and close; tell what became of the image, and what has not been done."""
+        for number, operation in enumerate(operations):
+            poisoned = self._perform(driver, operation)
             if poisoned:
                 self._refuses(driver)
-            elif self.wrong is None and self._close_fails(driver):
-                return Aftermath.CLOSE_FAILED
-        if poisoned:
-            return Aftermath.POISONED
-        return Aftermath.WENT_ON if self.fault.hit else Aftermath.UNTOUCHED
+                return Aftermath.POISONED, operations[number:]
+            if self.wrong is not None:
+                break
+        if self.wrong is None and self._close_fails(driver):
+            return Aftermath.CLOSE_FAILED, operations[-1:]
+        return Aftermath.WENT_ON if self.fault.hit else Aftermath.UNTOUCHED, ()
+
+    def _go_on(self, driver: Driver, undone: Sequence[Operation]) -> None:
+        """Another process: what the first one had not made durable may never be, whatever flush succeeds now."""
+        self.store.fault = None
+        try:
+            driver.perform_all((Operation(Verb.KILL), *undone, Operation(Verb.FLUSH)))
+        except BaseException as error:
+            self.wrong = f"another process could not go on: {error!r}"
 
     def _open(self) -> Driver | None:
         try:

@@ -9,7 +9,9 @@
 
 A change is pending from the moment it is issued. A flush makes durable what had returned before it began, at
 the moment it completes; what was still under way, or issued meanwhile, stays pending. What a failed flush
-should have made durable stays pending for ever: an operating system may have dropped it, and says so once.
+should have made durable stays pending for ever: an operating system may have dropped it, and says so once. The
+length of the file alone becomes durable with the next flush that completes: it is part of a record that is written
+as a whole, not content.
 """
 
 import threading
@@ -81,7 +83,7 @@ class Step(NamedTuple):
     change: Change | None = None
     """The change that was issued or returned."""
     covered: tuple[Change, ...] = ()
-    """What a completed flush made durable."""
+    """What a completed flush made durable, or a failed one should have."""
     label: object = None
     """What a test marked."""
 
@@ -248,7 +250,7 @@ class RecordingStore:
             for change in covered:
                 self._returned.pop(change.number, None)
             kind = StepKind.FLUSH_FAILED if failed else StepKind.FLUSHED
-            self.steps.append(Step(kind, covered=() if failed else covered))
+            self.steps.append(Step(kind, covered=covered))
         if failed:
             assert self.fault is not None
             raise self.fault.error
