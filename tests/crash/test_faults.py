@@ -12,7 +12,7 @@ from vhdx.testing.recording_store import Call
 FAULTS = list(standard_faults())
 
 
-@pytest.mark.parametrize("name", ["dynamic", "child-without-bitmap", "fixed", "no-log"])
+@pytest.mark.parametrize("name", ["dynamic", "child-without-bitmap", "fixed", "no-log", "foreign-log"])
 @pytest.mark.parametrize(
     ("call", "make_error", "sectors_done"),
     FAULTS,
