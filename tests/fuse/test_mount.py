@@ -28,6 +28,7 @@ from vhdx._units import KIB, MIB, TIB
 from vhdx.blockdev.partition import Partition
 from vhdx.fuse.files import disk_files
 from vhdx.fuse.mount import Mount
+from vhdx.fuse.unmounting import is_dead
 from vhdx.ops.check import check_image
 from vhdx.ops.create import create
 from vhdx.raw import RawDevice
@@ -35,7 +36,7 @@ from vhdx.rules import Severity
 from vhdx.storage import libc
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.programs import attempt
+from writing.programs import attempt, run
 
 pytestmark = pytest.mark.interop
 
@@ -252,20 +253,41 @@ def test_what_is_written_is_in_the_image(image: Path, place: Path) -> None:
 
 
 def test_fsync_makes_durable_what_a_killed_mount_had_written(image: Path, place: Path) -> None:
-    with mounted(image, place, "--read-write") as mount:
-        with held_open(mount.file("p1")) as fd:
-            for block in range(5):
-                os.pwrite(fd, bytes([block + 1]) * 4096, block * MIB)
-            os.fsync(fd)
-            mount.signal(signal.SIGKILL)
-            mount.wait()
-        # libfuse's helper takes the mount of a dead process away.
-        until(lambda: not is_mounted(place))
+    with mounted(image, place, "--read-write") as mount, held_open(mount.file("p1")) as fd:
+        for block in range(5):
+            os.pwrite(fd, bytes([block + 1]) * 4096, block * MIB)
+        os.fsync(fd)
+        mount.signal(signal.SIGKILL)
+        mount.wait()
     assert faults(image) == []
     found = content(image)
     for block in range(5):
         start = START + block * MIB
         assert found[start : start + 4096] == bytes([block + 1]) * 4096
+
+
+def test_mount_of_a_dead_process_that_libfuse_left_behind_can_be_unmounted(
+    image: Path, place: Path, tmp_path: Path
+) -> None:
+    with mounted(image, place) as mount, mounted(image, tmp_path / "other") as other:
+        # libfuse's helper would take it away, most of the time.
+        run("pkill", "-KILL", "-f", f"fusermount3 .*auto_unmount.* {place}$")
+        mount.signal(signal.SIGKILL)
+        mount.wait()
+        until(lambda: is_dead(str(place)))
+        assert is_mounted(place)
+        run(sys.executable, "-m", "vhdx", "unmount", place)
+        assert not is_mounted(place)
+        assert other.process.poll() is None
+
+
+def test_unmounting_one_of_two_mounts_of_an_image_does_not_wait_for_the_other(
+    image: Path, place: Path, tmp_path: Path
+) -> None:
+    with mounted(image, tmp_path / "other") as other, mounted(image, place) as mount:
+        assert mount.unmount() == 0
+        assert other.process.poll() is None
+        assert is_mounted(other.directory)
 
 
 def test_punching_holes_gives_space_back_and_zeroing_keeps_it(image: Path, place: Path) -> None:

@@ -9,12 +9,13 @@ import errno
 import os
 import select
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from vhdx.cli.holders import find_mount, listed, servers_of_mount, users_of_mount
 from vhdx.cli.options import UsageError, add_image
 from vhdx.fuse.mount import SUBTYPE
-from vhdx.fuse.unmounting import is_mounted, unmount
+from vhdx.fuse.unmounting import is_dead, is_mounted, unmount
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Unmount, and wait."""
     directory = os.path.realpath(options.dir)
     source = _source(directory)
-    servers = servers_of_mount(source) if source else []
+    servers = servers_of_mount(source) if source and not is_dead(directory) else []
     try:
         unmount(directory)
     except OSError as error:
@@ -41,8 +42,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         users = listed(users_of_mount(directory)) or "users that cannot be told (root may see more)"
         raise UsageError(f"{directory}: busy: {users}; nothing was unmounted") from None
-    for process in servers:
-        _wait_for(process)
+    _wait_for_any(servers)
     return 0
 
 
@@ -59,13 +59,16 @@ def _source(directory: str) -> str | None:
     return found[1]
 
 
-def _wait_for(process: int) -> None:
-    """Wait until a process has ended: then its image is closed."""
-    try:
-        fd = os.pidfd_open(process)
-    except (OSError, AttributeError):
-        return
-    try:
-        select.select([fd], [], [])
-    finally:
-        os.close(fd)
+def _wait_for_any(processes: list[int]) -> None:
+    """Wait until a process has ended: then its image is closed. Others may have the same image mounted elsewhere."""
+    waiting = select.poll()
+    with ExitStack() as opened:
+        for process in processes:
+            try:
+                fd = os.pidfd_open(process)
+            except (OSError, AttributeError):
+                return
+            opened.callback(os.close, fd)
+            waiting.register(fd, select.POLLIN)
+        if processes:
+            waiting.poll()

@@ -16,12 +16,18 @@ def find_helper() -> str | None:
     return shutil.which("fusermount3") or shutil.which("fusermount")
 
 
-def is_mounted(directory: str) -> bool:
-    """Whether something is mounted at a directory, be its process alive or dead."""
+def is_dead(directory: str) -> bool:
+    """Whether what is mounted at a directory has lost its process."""
     try:
-        return os.path.ismount(directory)
+        os.statvfs(directory)  # which the system asks the process for, every time
     except OSError as error:
         return error.errno == errno.ENOTCONN
+    return False
+
+
+def is_mounted(directory: str) -> bool:
+    """Whether something is mounted at a directory, be its process alive or dead."""
+    return os.path.ismount(directory) or is_dead(directory)
 
 
 def unmount(directory: str, *, detach: bool = False) -> None:
