@@ -10,6 +10,7 @@ import pytest
 from cli.running import Vhdx
 from support.mounting import need_fuse
 from vhdx.fuse import mount
+from vhdx.fuse.unmounting import is_mounted
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the advice is for Linux")
 
@@ -104,6 +105,14 @@ def test_unmounting_where_nothing_is_mounted(vhdx: Vhdx, place: Path) -> None:
     outcome = vhdx("unmount", place)
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.error_line == f"vhdx: {place}: nothing is mounted there"
+
+
+def test_nothing_is_mounted_where_the_system_cannot_tell_dead_mounts(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(os, "statvfs")
+    assert not is_mounted(str(place))
 
 
 def test_force_share_does_not_go_with_writing(

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
@@ -114,70 +113,52 @@ def test_a_durable_write_is_not_overwritten_by_an_older_one_that_never_became_du
     assert set(last) == {b"2" * 512 + bytes(512), b"2" * 512 + b"1" * 512}
 
 
-def after_a_failed_flush(work: Callable[[RecordingStore], object], start: bytes) -> set[bytes]:
-    """What a crash leaves once later flushes have completed."""
+Work = Callable[[RecordingStore], object]
+
+
+def after_a_failed_flush(first: Work, second: Work, start: bytes) -> set[bytes]:
+    """What a crash leaves when the flush after the first work has failed, and that after the second has completed."""
     store = RecordingStore(start, fault=Fault(Call.FLUSH, 1, OSError("broken")))
-    with suppress(OSError):
-        work(store)
+    first(store)
+    with pytest.raises(OSError, match="broken"):
+        store.flush()
+    second(store)
     store.flush()
-    work(store)
-    points = {len(store.steps)}
-    states = CrashEnumerator(store.start, store.steps, only_points=points)
+    states = CrashEnumerator(store.start, store.steps, only_points={len(store.steps)})
     return {content.read(content.size, 0) for content in (state.content() for state in states)}
 
 
 def test_what_a_failed_flush_lost_is_lost_whatever_flush_completes() -> None:
-    turns = iter((b"1", b"2"))
-
-    def work(store: RecordingStore) -> None:
-        turn = next(turns)
-        store.pwrite(turn * 512, 512 if turn == b"1" else 0)
-        store.flush()
-
-    assert after_a_failed_flush(work, bytes(1024)) == {
-        b"2" * 512 + bytes(512),
-        b"2" * 512 + b"1" * 512,
-    }
+    found = after_a_failed_flush(
+        lambda store: store.pwrite(b"1" * 512, 512), lambda store: store.pwrite(b"2" * 512, 0), bytes(1024)
+    )
+    assert found == {b"2" * 512 + bytes(512), b"2" * 512 + b"1" * 512}
 
 
 def test_a_length_that_a_failed_flush_should_have_covered_is_durable_with_the_next() -> None:
-    lengths = iter((4096, 1536))
+    def grow(store: RecordingStore) -> None:
+        store.truncate(4096)
 
-    def work(store: RecordingStore) -> None:
-        store.truncate(next(lengths))
-        store.flush()
-
-    assert after_a_failed_flush(work, bytes(512)) == {bytes(1536)}
+    assert after_a_failed_flush(grow, lambda _: None, bytes(512)) == {bytes(4096)}
+    assert after_a_failed_flush(grow, lambda store: store.truncate(1536), bytes(512)) == {bytes(1536)}
 
 
 def test_data_that_a_failed_flush_lost_is_zeroes_in_a_file_that_grew() -> None:
-    works = iter((lambda store: store.pwrite(b"1" * 1024, 512), lambda store: store.pwrite(b"2" * 512, 0)))
-
-    def work(store: RecordingStore) -> None:
-        next(works)(store)
-        store.flush()
-
-    found = after_a_failed_flush(work, bytes(512))
+    found = after_a_failed_flush(
+        lambda store: store.pwrite(b"1" * 1024, 512), lambda store: store.pwrite(b"2" * 512, 0), bytes(512)
+    )
     assert {len(content) for content in found} == {1536}
     assert b"2" * 512 + bytes(1024) in found
     assert b"2" * 512 + b"1" * 1024 in found
 
 
 def test_what_a_failed_flush_lost_does_not_come_back_where_the_file_was_cut_off_since() -> None:
-    def first(store: RecordingStore) -> None:
-        store.pwrite(b"1" * 512, 512)
-
-    def second(store: RecordingStore) -> None:
+    def cut_off(store: RecordingStore) -> None:
         store.truncate(512)
         store.truncate(1024)
 
-    works = iter((first, second))
-
-    def work(store: RecordingStore) -> None:
-        next(works)(store)
-        store.flush()
-
-    assert after_a_failed_flush(work, bytes(1024)) == {bytes(1024)}
+    found = after_a_failed_flush(lambda store: store.pwrite(b"1" * 512, 512), cut_off, bytes(1024))
+    assert found == {bytes(1024)}
 
 
 def test_many_pending_writes_are_tried_by_prefixes_drops_keeps_and_pairs() -> None:

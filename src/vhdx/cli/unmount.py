@@ -61,6 +61,8 @@ def _source(directory: str) -> str | None:
 
 def _wait_for_any(processes: list[int]) -> None:
     """Wait until a process has ended: then its image is closed. Others may have the same image mounted elsewhere."""
+    if not processes:
+        return
     waiting = select.poll()
     with ExitStack() as opened:
         for process in processes:
@@ -70,5 +72,4 @@ def _wait_for_any(processes: list[int]) -> None:
                 return
             opened.callback(os.close, fd)
             waiting.register(fd, select.POLLIN)
-        if processes:
-            waiting.poll()
+        waiting.poll()

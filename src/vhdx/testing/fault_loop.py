@@ -145,18 +145,17 @@ class _Trial:
             self.store.fault = self.fault
             driver = self._open()
             if driver is None:
-                aftermath = Aftermath.WENT_ON
-            else:
-                aftermath, undone = self._perform_all(driver, operations)
+                return Aftermath.WENT_ON
+            aftermath, undone = self._perform_all(driver, operations)
             self.first_end = len(self.store.steps)
-            if driver is not None and self.wrong is None and aftermath is not Aftermath.UNTOUCHED:
+            if undone and self.wrong is None:
                 self._go_on(driver, undone)
         return aftermath
 
     def _perform_all(
         self, driver: Driver, operations: Sequence[Operation]
     ) -> tuple[Aftermath, Sequence[Operation]]:
-        """Do the operations and close; tell what became of the image, and what has not been done."""
+        """Do the operations and close; tell what became of the image, and what to ask another process for."""
         for number, operation in enumerate(operations):
             poisoned = self._perform(driver, operation)
             if poisoned:
@@ -165,7 +164,7 @@ class _Trial:
             if self.wrong is not None:
                 break
         if self.wrong is None and self._close_fails(driver):
-            return Aftermath.CLOSE_FAILED, operations[-1:]
+            return Aftermath.CLOSE_FAILED, operations
         return Aftermath.WENT_ON if self.fault.hit else Aftermath.UNTOUCHED, ()
 
     def _go_on(self, driver: Driver, undone: Sequence[Operation]) -> None:
