@@ -19,8 +19,8 @@ from typing import NamedTuple, TypeVar
 
 from _disks import MIB, write_dense
 from _pair import need
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.convert import convert
-from vhdx.raw import RawDevice
 
 _T = TypeVar("_T")
 _START_SECONDS = 20.0

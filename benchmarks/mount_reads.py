@@ -15,8 +15,8 @@ from pathlib import Path
 
 from _pair import VHDX, Contender, main, need, run_in_turns
 from vhdx._units import KIB, MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.convert import convert
-from vhdx.raw import RawDevice
 
 RANDOM_READER = """
 import os, random, sys

@@ -12,8 +12,8 @@ from _disks import GIB, MIB, write_dense, write_sparse
 from _nbd import Measured, in_turns, servers
 from _pair import main, need
 from _writing import create_image
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.convert import convert
-from vhdx.raw import RawDevice
 
 
 def bench(work: Path, rounds: int, scale: float) -> None:

@@ -10,7 +10,7 @@ def test_every_promised_name_is_there_and_comes_from_its_room() -> None:
     for name in vhdx.__all__:
         assert getattr(vhdx, name) is not None
         assert name in dir(vhdx)
-    assert vhdx.open.__module__ == "vhdx.chain"
+    assert vhdx.open.__module__ == "vhdx.disks.chain"
 
 
 def test_star_import_gives_exactly_what_is_promised() -> None:

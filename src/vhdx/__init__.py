@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vhdx.blockdev.device import ZERO, Ability, BlockDevice, Limits, Range
     from vhdx.blockdev.extent import Extent
-    from vhdx.chain import Disk
-    from vhdx.chain import open_disk as open
+    from vhdx.disks.chain import Disk
+    from vhdx.disks.chain import open_disk as open
+    from vhdx.disks.image import Image
+    from vhdx.disks.parents import ParentRequest, ParentRoot
     from vhdx.errors import (
         ChainCycleError,
         ChainError,
@@ -32,10 +34,8 @@ if TYPE_CHECKING:
         UnsupportedFeatureError,
         VhdxError,
     )
-    from vhdx.image import Image
     from vhdx.ops.create import create
     from vhdx.ops.probe import probe
-    from vhdx.parents import ParentRequest, ParentRoot
     from vhdx.report import Finding
     from vhdx.rules import RuleCode, Severity
 
@@ -51,7 +51,7 @@ _HOMES = {
             "Range",
         ),
         "vhdx.blockdev.extent": ("Extent",),
-        "vhdx.chain": (
+        "vhdx.disks.chain": (
             "Disk",
             "open",
         ),
@@ -74,10 +74,10 @@ _HOMES = {
             "UnsupportedFeatureError",
             "VhdxError",
         ),
-        "vhdx.image": ("Image",),
+        "vhdx.disks.image": ("Image",),
         "vhdx.ops.create": ("create",),
         "vhdx.ops.probe": ("probe",),
-        "vhdx.parents": (
+        "vhdx.disks.parents": (
             "ParentRequest",
             "ParentRoot",
         ),

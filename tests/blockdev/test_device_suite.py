@@ -12,11 +12,11 @@ from support.cases import pattern
 from support.dirty import GROWN, applied, grow, unlogged
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice, DirectDevice, WritableDevice
+from vhdx.disks.image import Mode
+from vhdx.disks.raw import RawDevice
 from vhdx.format.bat import PayloadState
-from vhdx.image import Mode
 from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot
-from vhdx.raw import RawDevice
 from vhdx.storage import host
 from vhdx.storage.base import StoreExtent
 from vhdx.storage.memory import MemoryStore

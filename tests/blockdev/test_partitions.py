@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vhdx
+from proof.crash.programs import need, run
 from support.tables import Gpt, GptSlot, MemoryDisk, Slot, boot_record, disk_of
-from vhdx.blockdev.partitions import PartitionTable, read_partitions
-from vhdx.raw import RawDevice
+from vhdx.disks.raw import RawDevice
+from vhdx.guest.partitions import PartitionTable, read_partitions
 from vhdx.testing import ImageBuilder
-from writing.programs import need, run
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -225,8 +225,8 @@ def test_interrupt_leaves_no_file(
 
 _SLOW_CONVERT = """
 import signal, sys, time
-from vhdx.ops.copying import Copier
-from vhdx.ops.workers import Stopped
+from vhdx.ops.copying.copier import Copier
+from vhdx.ops.copying.unit_workers import Stopped
 
 def copy(self, number, unit):
     print("copying", flush=True)

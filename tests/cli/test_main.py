@@ -60,7 +60,7 @@ def test_interrupt_is_one_line_and_exit_code_130(
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vhdx.cli.info.image_info", interrupted)
+    monkeypatch.setattr("vhdx.cli.commands.info.image_info", interrupted)
     outcome = vhdx("info", image)
     assert (outcome.code, outcome.error_line) == (130, "vhdx: interrupted")
 
@@ -80,7 +80,7 @@ def test_info_imports_nothing_heavy(image: Path) -> None:
 def test_a_command_imports_no_other_command(image: Path) -> None:
     script = (
         "import sys; from vhdx.cli.main import COMMANDS, main; main(['info', sys.argv[1]]);"
-        " print([name for name in COMMANDS if f'vhdx.cli.{name}' in sys.modules])"
+        " print([name for name in COMMANDS if f'vhdx.cli.commands.{name}' in sys.modules])"
     )
     run = subprocess.run(
         [sys.executable, "-c", script, image], check=True, capture_output=True, encoding="utf-8"

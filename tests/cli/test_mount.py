@@ -118,7 +118,7 @@ def test_nothing_is_mounted_where_the_system_cannot_tell_dead_mounts(
 def test_force_share_does_not_go_with_writing(
     vhdx: Vhdx, image: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vhdx.cli.mount.check_fuse", lambda: None)
+    monkeypatch.setattr("vhdx.cli.commands.mount.check_fuse", lambda: None)
     outcome = vhdx("mount", "--foreground", "--read-write", "--force-share", image, place)
     assert outcome.code == 1
     assert "two writers would destroy the image" in outcome.error_line

@@ -10,7 +10,7 @@ import vhdx
 from cli.running import MIB
 from vhdx.cli.options import Parser, UsageError, add_opening, add_parents, add_writing
 from vhdx.cli.sources import open_source
-from vhdx.raw import RawDevice
+from vhdx.disks.raw import RawDevice
 from vhdx.storage import locking
 
 

@@ -12,18 +12,18 @@ from hypothesis.stateful import (
 )
 
 import vhdx
+from proof.crash.subject import VhdxSubject
+from proof.crash.workloads import SHORT_LOG, log_capacity
 from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState
-from vhdx.testing.crash_workloads import SHORT_LOG, log_capacity
-from vhdx.testing.description import sound_locator
-from vhdx.testing.history import History, Mark, ZeroedSectors
-from vhdx.testing.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.pages import SECTOR_SIZE, Content
-from vhdx.testing.recording_store import RecordingStore
-from vhdx.testing.stamps import garbage
-from vhdx.testing.subjects import VhdxSubject
+from vhdx.testing.crash.history import History, Mark, ZeroedSectors
+from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
+from vhdx.testing.crash.pages import SECTOR_SIZE, Content
+from vhdx.testing.crash.recording_store import RecordingStore
+from vhdx.testing.crash.stamps import garbage
+from vhdx.testing.crash.states import CrashEnumerator, CrashLimits, CrashState
+from vhdx.testing.image.description import sound_locator
 from writing.disks import current_header
 
 BLOCKS = 3

@@ -2,12 +2,12 @@
 
 import pytest
 
+from proof.crash.bases import BASES
+from vhdx.disks.image import Image
 from vhdx.format.bat import PayloadState
-from vhdx.image import Image
-from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_oracle import Oracle
-from vhdx.testing.history import History
-from vhdx.testing.recording_store import RecordingStore
+from vhdx.testing.crash.history import History
+from vhdx.testing.crash.oracle import Oracle
+from vhdx.testing.crash.recording_store import RecordingStore
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from vhdx.testing.crash_campaign import EXHAUSTIVE
-from vhdx.testing.crash_states import CrashEnumerator, CrashLimits, CrashState, MediaFault, some_points
-from vhdx.testing.medium import Medium
-from vhdx.testing.pages import Content
-from vhdx.testing.recording_store import Call, Fault, RecordingStore
+from proof.crash.campaign import EXHAUSTIVE
+from vhdx.testing.crash.medium import Medium
+from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash.recording_store import Call, Fault, RecordingStore
+from vhdx.testing.crash.states import CrashEnumerator, CrashLimits, CrashState, MediaFault, some_points
 
 
 def states_of(

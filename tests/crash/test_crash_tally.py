@@ -1,9 +1,9 @@
 """Distinct states are counted once, and at each arrow of the commit order, on the side on which they are."""
 
-from vhdx.testing.crash_bases import dynamic
-from vhdx.testing.crash_tally import CrashTally, Side
-from vhdx.testing.crash_workloads import record, short_log_workload
-from vhdx.testing.roles import END, ENTRY, GUIDS, IN_PLACE, LOG_ON, PAYLOAD, RESTART, vhdx_roles
+from proof.crash.arrows import END, ENTRY, GUIDS, IN_PLACE, LOG_ON, PAYLOAD, RESTART, vhdx_roles
+from proof.crash.bases import dynamic
+from proof.crash.workloads import record, short_log_workload
+from vhdx.testing.crash.tally import CrashTally, Side
 
 
 def test_a_state_that_is_met_at_two_arrows_is_one_state() -> None:

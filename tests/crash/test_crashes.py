@@ -1,6 +1,6 @@
 """Whatever a crash leaves of a VHDX file opens, passes the check and holds what had been flushed.
 
-The images, the workloads and the states are those of `vhdx.testing`; crash/enumerate.py tries more of them.
+The images, the workloads and the states are those of `vhdx.testing`; proof/crash/enumerate.py tries more of them.
 Together these tests try 20,000 distinct states and more of single threads, and others of several.
 """
 
@@ -8,10 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_campaign import run_base, run_program
-from vhdx.testing.crash_tally import Side
-from vhdx.testing.roles import (
+from proof.crash.arrows import (
     ARROWS,
     EMPTY_ENTRY,
     END,
@@ -28,7 +25,10 @@ from vhdx.testing.roles import (
     RESTART,
     SHRINK,
 )
-from vhdx.testing.thread_programs import ThreadProgram, all_programs
+from proof.crash.bases import BASES
+from proof.crash.campaign import run_base, run_program
+from proof.crash.threads import ThreadProgram, all_programs
+from vhdx.testing.crash.tally import Side
 
 LARGE = ("dynamic-32m", "child-32m")
 """Images whose states take several times as long as others'."""

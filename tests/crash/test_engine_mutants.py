@@ -1,12 +1,12 @@
-"""The wrong versions of the engine can be made, each under a name of its own (crash/barrier_mutants.py runs them)."""
+"""The wrong versions of the engine can be made, each under a name of its own (proof/mutants/run.py runs them)."""
 
 import ast
 from collections import Counter
 from pathlib import Path
 
 import vhdx.engine
-from vhdx.testing.barrier_mutants import discover, replaced
-from vhdx.testing.engine_mutants import HARMLESS, NAMED
+from proof.mutants.named import HARMLESS, NAMED
+from proof.mutants.steps import discover, replaced
 
 ENGINE = Path(vhdx.engine.__file__).parent
 MUTANTS = [*discover(ENGINE), *replaced(ENGINE, NAMED)]

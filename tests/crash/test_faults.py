@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_workloads import SHORT_LOG, log_capacity
-from vhdx.testing.fault_loop import STANDARD_PROGRAM, Aftermath, FaultLoop, standard_faults
-from vhdx.testing.recording_store import Call
+from proof.crash.bases import BASES
+from proof.crash.faults import STANDARD_PROGRAM, Aftermath, FaultLoop, standard_faults
+from proof.crash.workloads import SHORT_LOG, log_capacity
+from vhdx.testing.crash.recording_store import Call
 
 FAULTS = list(standard_faults())
 

@@ -1,10 +1,10 @@
 """What a sector may hold after a crash follows from what was acknowledged, and a wrong one is named."""
 
-from vhdx.testing.history import Action, History, Mark, Phase
-from vhdx.testing.pages import Content
-from vhdx.testing.read_check import ReadMark, wrong_reads
-from vhdx.testing.recording_store import Step, StepKind
-from vhdx.testing.stamps import FIRST, GARBAGE, Stamp, describe_sector, stamps
+from vhdx.testing.crash.history import Action, History, Mark, Phase
+from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash.read_check import ReadMark, wrong_reads
+from vhdx.testing.crash.recording_store import Step, StepKind
+from vhdx.testing.crash.stamps import FIRST, GARBAGE, Stamp, describe_sector, stamps
 
 
 def write(number: int, *sectors: int, durable: bool = False) -> Action:

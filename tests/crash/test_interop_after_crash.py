@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_campaign import BRIEF, brief_workloads
-from vhdx.testing.crash_states import CrashEnumerator, CrashState, some_points
-from vhdx.testing.crash_workloads import record
-from vhdx.testing.pages import PAGE_SIZE, Content
-from vhdx.testing.recording_store import RecordingStore
+from proof.crash.bases import BASES
+from proof.crash.campaign import BRIEF, brief_workloads
+from proof.crash.workloads import record
+from vhdx.testing.crash.pages import PAGE_SIZE, Content
+from vhdx.testing.crash.recording_store import RecordingStore
+from vhdx.testing.crash.states import CrashEnumerator, CrashState, some_points
 
 pytestmark = pytest.mark.interop
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-import vhdx.engine.session
-from vhdx.testing.barrier_mutants import discover
-from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_campaign import BRIEF
-from vhdx.testing.crash_run import CrashRun
-from vhdx.testing.crash_tally import CrashTally
-from vhdx.testing.crash_workloads import Workload, killed_workloads, record, try_record
-from vhdx.testing.history import Mark, Phase
-from vhdx.testing.medium import Medium
-from vhdx.testing.operations import Driver, Operation, Verb, random_sequence
-from vhdx.testing.record_rules import record_faults
-from vhdx.testing.recording_store import RecordingStore, StepKind
+import vhdx.engine.session.session
+from proof.crash.bases import BASES
+from proof.crash.campaign import BRIEF
+from proof.crash.record_rules import record_faults
+from proof.crash.workloads import Workload, killed_workloads, record, try_record
+from proof.mutants.steps import discover
+from vhdx.testing.crash.history import Mark, Phase
+from vhdx.testing.crash.medium import Medium
+from vhdx.testing.crash.operations import Driver, Operation, Verb, random_sequence
+from vhdx.testing.crash.recording_store import RecordingStore, StepKind
+from vhdx.testing.crash.run import CrashRun
+from vhdx.testing.crash.tally import CrashTally
 
 KILL = Operation(Verb.KILL)
 
@@ -43,13 +43,13 @@ def test_a_power_failure_after_a_kill_loses_nothing_that_was_flushed(name: str) 
 def test_the_kit_finds_a_session_that_relies_on_what_another_one_had_not_flushed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mutants = discover(Path(vhdx.engine.session.__file__).parent)
+    mutants = discover(Path(vhdx.engine.__file__).parent)
     name = "session.py _begin_once: no `self._store.flush()`"
     mutant = next(mutant for mutant in mutants if mutant.name == name)
-    wrong: dict[str, object] = {"__name__": "vhdx.engine.session"}
+    wrong: dict[str, object] = {"__name__": "vhdx.engine.session.session"}
     exec(mutant.source, wrong)
     begin_once = vars(wrong["WriteSession"])["_begin_once"]
-    monkeypatch.setattr(vhdx.engine.session.WriteSession, "_begin_once", begin_once)
+    monkeypatch.setattr(vhdx.engine.session.session.WriteSession, "_begin_once", begin_once)
     tally, faults = crashed("dynamic")
     assert any(finding.violation.kind == "does not open" for finding in tally.findings)
     assert any("the other header is not durable yet" in fault for fault in faults)

@@ -8,27 +8,28 @@ from typing import Any, cast
 
 import pytest
 
+from proof.crash.bases import child, dynamic
+from proof.crash.campaign import BRIEF, THOROUGH_POINTS, run_program
+from proof.crash.faults import STANDARD_PROGRAM, FaultLoop
+from proof.crash.subject import VhdxSubject
+from proof.crash.threads import all_programs
+from proof.crash.workloads import Workload, record, try_record
 from vhdx._buffer import Buffer
 from vhdx._units import MIB
 from vhdx.blockdev.extent import Extent
-from vhdx.engine import log_writer
 from vhdx.engine.header_pair import HeaderPair
-from vhdx.engine.header_writer import HeaderWriter
+from vhdx.engine.session import log_writer
+from vhdx.engine.session.header_writer import HeaderWriter
 from vhdx.format.guids import ZERO_GUID
 from vhdx.storage.base import ByteStore, pread, pread_zero_extended
-from vhdx.testing.crash_bases import child, dynamic
-from vhdx.testing.crash_campaign import BRIEF, THOROUGH_POINTS, run_program
-from vhdx.testing.crash_run import CrashRun
-from vhdx.testing.crash_states import MediaFault
-from vhdx.testing.crash_workloads import Workload, record, try_record
-from vhdx.testing.fault_loop import STANDARD_PROGRAM, FaultLoop
-from vhdx.testing.history import History
-from vhdx.testing.medium import Medium
-from vhdx.testing.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.pages import Content
-from vhdx.testing.recording_store import Call, RecordingStore
-from vhdx.testing.subjects import CrashDevice, CrashSubject, ReplayEffect, VhdxSubject
-from vhdx.testing.thread_programs import all_programs
+from vhdx.testing.crash.history import History
+from vhdx.testing.crash.medium import Medium
+from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
+from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash.recording_store import Call, RecordingStore
+from vhdx.testing.crash.run import CrashRun
+from vhdx.testing.crash.states import MediaFault
+from vhdx.testing.crash.subject import CrashDevice, CrashSubject, ReplayEffect
 
 SHAPE = DiskShape(512, 512, is_fixed=True)
 PLACES = (0, 4096)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from vhdx.engine.sync import Mutex
-from vhdx.testing.scheduler import DeadlockError, Scheduler
-from vhdx.testing.schedules import explore, scripted, seeded
+from vhdx._sync import Mutex
+from vhdx.testing.crash.scheduler import DeadlockError, Scheduler
+from vhdx.testing.crash.schedules import explore, scripted, seeded
 
 
 class Counter:

@@ -3,13 +3,13 @@
 import pytest
 
 from support.toy_writer import BLOCK, DATA_AT, FLAWS, ToySubject
-from vhdx.testing.crash_run import CrashRun
-from vhdx.testing.crash_states import CrashLimits
-from vhdx.testing.history import History
-from vhdx.testing.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.pages import Content
-from vhdx.testing.recording_store import RecordingStore
-from vhdx.testing.stamps import garbage
+from vhdx.testing.crash.history import History
+from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
+from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash.recording_store import RecordingStore
+from vhdx.testing.crash.run import CrashRun
+from vhdx.testing.crash.stamps import garbage
+from vhdx.testing.crash.states import CrashLimits
 
 SHAPE = DiskShape(6 * BLOCK, BLOCK)
 PROGRAM = (

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from vhdx.engine.block_writer import BlockWriter
-from vhdx.engine.header_writer import HeaderWriter
-from vhdx.image import Image
-from vhdx.testing.crash_bases import BASES
-from vhdx.testing.crash_campaign import BRIEF
-from vhdx.testing.crash_run import CrashRun
-from vhdx.testing.crash_workloads import Workload, record, short_workloads, tail_workload, try_record
-from vhdx.testing.medium import Medium
-from vhdx.testing.operations import Operation, Verb
-from vhdx.testing.record_rules import record_faults
-from vhdx.writable import WritableLayers
+from proof.crash.bases import BASES
+from proof.crash.campaign import BRIEF
+from proof.crash.record_rules import record_faults
+from proof.crash.workloads import Workload, record, short_workloads, tail_workload, try_record
+from vhdx.disks.image import Image
+from vhdx.disks.writable_device import WritableLayers
+from vhdx.engine.blocks.block_writer import BlockWriter
+from vhdx.engine.session.header_writer import HeaderWriter
+from vhdx.testing.crash.medium import Medium
+from vhdx.testing.crash.operations import Operation, Verb
+from vhdx.testing.crash.run import CrashRun
 
 FLUSH = Operation(Verb.FLUSH)
 MIB = 1 << 20

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vhdx.format.checksum import crc32c, seal, stored_checksum, structure_checksum
-from vhdx.testing import reference
+from vhdx.testing.image import reference
 
 CHECK_VALUES = {
     "empty": (b"", 0x00000000),

@@ -11,12 +11,12 @@ import vhdx
 from vhdx._units import MIB, TIB
 from vhdx.blockdev.device import Limits, clip_length
 from vhdx.blockdev.extent import Extent
-from vhdx.blockdev.partition import Partition
-from vhdx.chain import Disk
+from vhdx.disks.chain import Disk
+from vhdx.disks.raw import RawDevice
 from vhdx.fuse.allocation import EXTENTS_PER_QUESTION, EXTENTS_PER_SEEK
 from vhdx.fuse.files import DiskFile, disk_files
+from vhdx.guest.partition import Partition
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.storage.memory import MemoryStore
 
 WINDOW = Partition(1, 3 * MIB, 4 * MIB, "0x83")

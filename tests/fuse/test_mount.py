@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from proof.crash.programs import attempt, run
 from support.mounting import (
     HANG_GUARD_SECONDS,
     force_unmount,
@@ -25,18 +26,17 @@ from support.mounting import (
 )
 from support.tables import Slot, boot_record
 from vhdx._units import KIB, MIB, TIB
-from vhdx.blockdev.partition import Partition
+from vhdx.disks.raw import RawDevice
 from vhdx.fuse.files import disk_files
 from vhdx.fuse.mount import Mount
 from vhdx.fuse.unmounting import is_dead
+from vhdx.guest.partition import Partition
 from vhdx.ops.check import check_image
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.rules import Severity
 from vhdx.storage import libc
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.programs import attempt, run
 
 pytestmark = pytest.mark.interop
 

@@ -1,10 +1,10 @@
-"""A bounded part of what fuzz/run.py does at length."""
+"""A bounded part of what proof/fuzz/run.py does at length."""
 
 import pytest
 
-from vhdx.testing.invariants import examine
-from vhdx.testing.mutation_bases import BASE_NAMES, base_image
-from vhdx.testing.mutator import Mutant
+from proof.fuzz.invariants import examine
+from vhdx.testing.hostile.mutation_bases import BASE_NAMES, base_image
+from vhdx.testing.hostile.mutator import Mutant
 
 BATCHES, BATCH = 20, 100
 
@@ -24,7 +24,7 @@ def test_mutants_break_no_invariant(batch: int) -> None:
         try:
             examine(mutant.stores, depth=mutant.depth, seed=seed, measure_memory=seed % 64 == 0)
         except AssertionError as error:
-            pytest.fail(f"python fuzz/run.py --mutants 1 --seed {seed}\n{mutant}\n{error}")
+            pytest.fail(f"python -m proof.fuzz.run --mutants 1 --seed {seed}\n{mutant}\n{error}")
 
 
 def test_mutant_is_made_again_by_its_seed() -> None:

@@ -5,23 +5,23 @@ from typing import Any
 
 import pytest
 
+from proof.fuzz.invariants import InvariantError, examine
+from proof.fuzz.work_limits import check_limit, facts_of
 from vhdx._units import GIB, MIB
 from vhdx.blockdev.device import Range
 from vhdx.blockdev.extent import Extent
+from vhdx.disks.image import Image
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine import log_replay, opening, read_plan
-from vhdx.engine.bat_scan import BlockScan
 from vhdx.engine.bat_table import BatTable
+from vhdx.engine.scan.large_table import BlockScan
 from vhdx.format.bat import CONTENT, Content, PayloadState
 from vhdx.format.checksum import crc32c
 from vhdx.format.guids import METADATA_REGION
-from vhdx.image import Image
-from vhdx.layers import LayeredDevice
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.overlay import OverlayStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.invariants import InvariantError, examine
-from vhdx.testing.mutation_bases import base_image
-from vhdx.testing.work_limits import check_limit, facts_of
+from vhdx.testing.hostile.mutation_bases import base_image
 
 
 def assert_noticed(stores: tuple[ByteStore, ...], message: str, *, measure_memory: bool = False) -> None:

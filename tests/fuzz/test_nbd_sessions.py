@@ -1,12 +1,12 @@
-"""Conversations with the server from seeds; `fuzz/nbd_sessions.py` holds more of them."""
+"""Conversations with the server from seeds; `proof/fuzz/run_sessions.py` holds more of them."""
 
 from __future__ import annotations
 
 import pytest
 
-from vhdx.nbd.pieces import read_parts
-from vhdx.nbd.transmission import StructuredReplies
-from vhdx.testing.nbd_sessions import SessionError, hold_session
+from proof.fuzz.sessions import SessionError, hold_session
+from vhdx.nbd.protocol.transmission import StructuredReplies
+from vhdx.nbd.read_replies import read_parts
 
 
 def test_no_conversation_makes_the_server_fail() -> None:
@@ -26,7 +26,7 @@ def test_wrong_bytes_in_an_answer_are_noticed(monkeypatch: pytest.MonkeyPatch) -
     def off_by_one(device, request, replies, offset, length):  # type: ignore[no-untyped-def]
         return read_parts(device, request, replies, offset ^ 1, length)
 
-    monkeypatch.setattr("vhdx.nbd.reading.read_parts", off_by_one)
+    monkeypatch.setattr("vhdx.nbd.reads.read_parts", off_by_one)
     with pytest.raises(SessionError):
         hold_many()
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from proof.fuzz.invariants import examine
 from vhdx.storage.base import StoreKind, pread_zero_extended
 from vhdx.testing import ImageBuilder
-from vhdx.testing.invariants import examine
-from vhdx.testing.mutation_bases import base_image
-from vhdx.testing.mutation_floods import HOSTILE_PATHS
-from vhdx.testing.mutator import Mutant
+from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile.mutation_floods import HOSTILE_PATHS
+from vhdx.testing.hostile.mutator import Mutant
 
 PATH_KEYS = ("relative_path", "volume_path", "absolute_win32_path")
 _opened: list[str] | None = None
@@ -141,7 +141,7 @@ def test_mutants_on_disk_open_only_their_own_files(tmp_path: Path) -> None:
 
 _SCRIPT = """
 import os, sys
-import vhdx, vhdx.chain, vhdx.ops.check
+import vhdx, vhdx.disks.chain, vhdx.ops.check
 from vhdx.testing import ImageBuilder
 
 def use(path):
@@ -157,9 +157,9 @@ def use(path):
         pass
 
 paths = sys.argv[1:]
-import vhdx.testing.invariants, vhdx.testing.mutation_bases
+import proof.fuzz.invariants, vhdx.testing.hostile.mutation_bases
 # Whatever is imported late is imported now.
-vhdx.testing.invariants.examine(vhdx.testing.mutation_bases.base_image("dirty-chain").stores)
+proof.fuzz.invariants.examine(vhdx.testing.hostile.mutation_bases.base_image("dirty-chain").stores)
 use(paths[0])
 os.access("/traced-from-here", os.F_OK)
 for path in paths:

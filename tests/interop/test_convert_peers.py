@@ -12,11 +12,11 @@ import pytest
 
 import vhdx
 from vhdx._units import GIB, MIB, TIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.compare import compare
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
 from vhdx.ops.measure import measure
-from vhdx.raw import RawDevice
 
 pytestmark = pytest.mark.interop
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import vhdx
+from proof.crash.programs import attempt, need, run
 from support.mounting import (
     HANG_GUARD_SECONDS,
     force_unmount,
@@ -21,11 +22,10 @@ from support.mounting import (
     need_root,
 )
 from vhdx._units import MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
-from vhdx.raw import RawDevice
 from vhdx.rules import Severity
-from writing.programs import attempt, need, run
 
 pytestmark = pytest.mark.interop
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from proof.crash.programs import need, run
 from support.served_disks import (
     SIZE,
     assert_sound,
@@ -15,7 +16,6 @@ from support.served_disks import (
 from support.serving import run_vhdx, serving
 from vhdx._units import MIB
 from vhdx.ops.create import create
-from writing.programs import need, run
 
 pytestmark = pytest.mark.interop
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from proof.crash.programs import attempt, need, run
 from support.served_disks import assert_sound
 from support.serving import serving
 from vhdx._units import MIB
 from vhdx.ops.create import create
-from writing.programs import attempt, need, run
 
 pytestmark = pytest.mark.interop
 

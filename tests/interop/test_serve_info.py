@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from proof.crash.programs import attempt, need, run
 from support.served_disks import SIZE, chain_of_three, image_of, mottled_raw
 from support.serving import Serving, run_vhdx, serving, uri_of
-from writing.programs import attempt, need, run
 
 pytestmark = pytest.mark.interop
 

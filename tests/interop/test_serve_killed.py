@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from writing.killing import kill_rounds
-from writing.killing_server import serve_and_kill
-from writing.programs import need
+from proof.crash.killing import kill_rounds
+from proof.crash.killing_server import serve_and_kill
+from proof.crash.programs import need
 
 pytestmark = pytest.mark.interop
 
 ROUNDS = 8
-"""crash/kill_server.py does more of them."""
+"""proof/crash/kill_server.py does more of them."""
 
 
 def test_killed_server_loses_nothing_that_any_client_had_flushed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import vhdx
 from nbd.talking import Talk
+from proof.crash.programs import need, run
 from support.served_disks import SIZE, assert_sound, image_of, mottled_raw
 from support.serving import (
     STOP_SECONDS,
@@ -29,7 +30,6 @@ from support.serving import (
 )
 from vhdx._units import KIB, MIB
 from vhdx.ops.create import create
-from writing.programs import need, run
 
 pytestmark = pytest.mark.interop
 

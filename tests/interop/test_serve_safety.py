@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from proof.crash.programs import need, run
 from support.dirty import GROWN, applied, grow, unlogged
 from support.served_disks import SIZE, assert_sound, chain_of_three, flattened, image_of, mottled_raw
 from support.serving import connected, environment, run_vhdx, serve_command, serving
 from vhdx._units import MIB
 from vhdx.storage import host
-from writing.programs import need, run
 
 pytestmark = pytest.mark.interop
 

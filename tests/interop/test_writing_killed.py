@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from proof.crash.killing import kill_rounds
+from proof.crash.programs import need, run
 from vhdx._units import MIB
 from vhdx.ops.compare import compare
 from vhdx.ops.create import create
@@ -12,8 +14,6 @@ from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.killing import kill_rounds
-from writing.programs import need, run
 
 pytestmark = pytest.mark.interop
 

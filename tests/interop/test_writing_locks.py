@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from proof.crash.programs import attempt, need, run
 from vhdx._units import MIB
 from vhdx.ops.create import create
 from vhdx.storage import host
-from writing.programs import attempt, need, run
 
 pytestmark = [
     pytest.mark.interop,

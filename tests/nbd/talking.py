@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from vhdx._buffer import Buffer
 from vhdx.blockdev.device import DirectDevice, Place
+from vhdx.disks.raw import RawDevice
 from vhdx.nbd.budget import Budget
 from vhdx.nbd.channel import ChannelError, SocketChannel
 from vhdx.nbd.connection import Connection
-from vhdx.nbd.handshake import Agreement
-from vhdx.nbd.journal import Journal
-from vhdx.nbd.transmission import ProtocolError
-from vhdx.nbd.turns import Turns
-from vhdx.raw import RawDevice
+from vhdx.nbd.protocol.handshake import Agreement
+from vhdx.nbd.protocol.transmission import ProtocolError
+from vhdx.nbd.server_log import Journal
+from vhdx.nbd.shared import Turns
 from vhdx.storage.base import ByteStore
 from vhdx.storage.file import FileStore
 

@@ -30,10 +30,10 @@ from nbd.talking import (
     session,
 )
 from vhdx._units import MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.errors import CorruptImageError, ImagePoisonedError
 from vhdx.nbd.budget import Budget
-from vhdx.nbd.transmission import MAX_PAYLOAD
-from vhdx.raw import RawDevice
+from vhdx.nbd.protocol.transmission import MAX_PAYLOAD
 from vhdx.rules import RuleCode
 from vhdx.storage import host
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from support import nbd_wire as wire
 from vhdx.errors import RequestError
-from vhdx.nbd.constants import OptionReply, TransmissionFlag
-from vhdx.nbd.handshake import (
+from vhdx.nbd.protocol.constants import OptionReply, TransmissionFlag
+from vhdx.nbd.protocol.handshake import (
     Agreement,
     Close,
     Event,
@@ -22,7 +22,7 @@ from vhdx.nbd.handshake import (
     StartTls,
     Transmit,
 )
-from vhdx.nbd.messages import check_export_name
+from vhdx.nbd.protocol.messages import check_export_name
 
 EXPORTS = {"disk": "the only disk", "däta": ""}
 FLAGS = TransmissionFlag.HAS_FLAGS | TransmissionFlag.SEND_FLUSH | TransmissionFlag.BLOCK_STATUS_PAYLOAD

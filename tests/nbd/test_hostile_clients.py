@@ -49,12 +49,12 @@ from support.nbd_client import (
 from support.nbd_server import Served, serving
 from vhdx._units import KIB, MIB, TIB
 from vhdx.blockdev.device import DirectDevice
+from vhdx.disks.raw import RawDevice
 from vhdx.nbd import budget, server
 from vhdx.nbd.export import Export
-from vhdx.nbd.journal import Journal
 from vhdx.nbd.server import Server, ServerSettings
+from vhdx.nbd.server_log import Journal
 from vhdx.nbd.tls import server_context
-from vhdx.raw import RawDevice
 from vhdx.storage.file import FileStore
 
 SIZE = 64 * MIB

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from vhdx.nbd.journal import Journal, Latencies
-from vhdx.nbd.transmission import Request
+from vhdx.nbd.protocol.transmission import Request
+from vhdx.nbd.server_log import Journal, Latencies
 
 
 @pytest.mark.parametrize("seed", range(5))

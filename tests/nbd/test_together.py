@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 import vhdx
+from vhdx.disks.raw import RawDevice
 from vhdx.nbd.budget import Budget
 from vhdx.nbd.channel import SocketChannel
 from vhdx.nbd.connection import Connection
-from vhdx.nbd.constants import Command, CommandFlag, NbdError
 from vhdx.nbd.flushing import Flushes
-from vhdx.nbd.handshake import Agreement
-from vhdx.nbd.journal import Journal
-from vhdx.nbd.transmission import Request
-from vhdx.nbd.turns import Turns
-from vhdx.raw import RawDevice
+from vhdx.nbd.protocol.constants import Command, CommandFlag, NbdError
+from vhdx.nbd.protocol.handshake import Agreement
+from vhdx.nbd.protocol.transmission import Request
+from vhdx.nbd.server_log import Journal
+from vhdx.nbd.shared import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

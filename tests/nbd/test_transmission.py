@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vhdx.nbd.handshake import Agreement
-from vhdx.nbd.transmission import (
+from vhdx.nbd.protocol.handshake import Agreement
+from vhdx.nbd.protocol.transmission import (
     MAX_PAYLOAD,
     RECEIVE_SIZE,
     ExtendedReplies,

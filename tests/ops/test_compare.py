@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import vhdx
 from vhdx import ParentNotFoundError
 from vhdx._units import MIB, TIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.compare import Difference, compare
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 

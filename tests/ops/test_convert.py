@@ -15,16 +15,16 @@ import vhdx
 from vhdx import Extent, Limits, ParentNotFoundError, RequestError
 from vhdx._units import MIB, TIB
 from vhdx.blockdev.device import Range
-from vhdx.image_writer import ImageWriter, disk_parameters
+from vhdx.disks.raw import RawDevice
+from vhdx.engine.new_image import ImageWriter, disk_parameters
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.storage import host
 from vhdx.storage.base import StoreExtent, pread
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, ReferenceDisk
-from vhdx.testing.strategies import chains
+from vhdx.testing.image.strategies import chains
 
 QUICK = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -11,9 +11,9 @@ import pytest
 import vhdx
 from vhdx import NotVhdxError
 from vhdx._units import MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 

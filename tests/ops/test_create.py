@@ -9,16 +9,16 @@ import pytest
 import vhdx
 from vhdx import LogReplayRequiredError, ParentForbiddenError, RequestError
 from vhdx._units import GIB, MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.format.guids import PARENT_LOCATOR, ZERO_GUID
 from vhdx.format.metadata import IS_REQUIRED
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.structures import MetadataItem
+from vhdx.testing.image.structures import MetadataItem
 
 CONTENT = b"the parent's content" * 100
 

@@ -7,9 +7,9 @@ import pytest
 import vhdx
 from vhdx import RequestError
 from vhdx._units import MIB, TIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.convert import convert
 from vhdx.ops.measure import Measurement, measure
-from vhdx.raw import RawDevice
 from vhdx.storage.memory import MemoryStore
 
 PLACES = (0, 3 * MIB, 3 * MIB + 65536, 9 * MIB)

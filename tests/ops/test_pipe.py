@@ -9,8 +9,8 @@ import pytest
 import vhdx
 from vhdx import ParentNotFoundError
 from vhdx._units import MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.pipe import write_to_pipe
-from vhdx.raw import RawDevice
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, ReferenceDisk
 

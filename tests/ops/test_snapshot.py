@@ -16,9 +16,9 @@ from support.dirty import GROWN, applied, grow, unlogged
 from support.media import fill
 from vhdx import ImageClosedError, RequestError
 from vhdx._units import MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot
-from vhdx.raw import RawDevice
 from vhdx.storage import host
 from vhdx.testing import ImageBuilder
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vhdx.ops.workers import Stopped, Turns, Workers
+from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
 
 
 def no_tick() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vhdx.ops.zero_runs import BUFFER_SIZE, GRANULE, data_runs, is_zero
+from vhdx.ops.copying.zero_runs import BUFFER_SIZE, GRANULE, data_runs, is_zero
 
 GRANULES = st.lists(st.sampled_from(("zero", "full", "first", "last")), max_size=20)
 

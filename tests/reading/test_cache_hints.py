@@ -7,9 +7,9 @@ import pytest
 import vhdx
 from vhdx._units import MIB
 from vhdx.blockdev.device import MAX_READ_AHEAD, BlockDevice
+from vhdx.disks.raw import RawDevice
 from vhdx.format.bat import PayloadState
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.storage import host
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore

@@ -11,8 +11,8 @@ from vhdx._units import GIB, MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing import ImageBuilder, ReferenceDisk
-from vhdx.testing.quick_reference import QuickDisk
-from vhdx.testing.strategies import chains, dirty_images, requests
+from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.image.strategies import chains, dirty_images, requests
 
 SLOW_STORES = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from proof.fuzz.invariants import examine
 from vhdx._units import MIB
 from vhdx.ops.check import check_image
 from vhdx.storage import host
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing.invariants import examine
-from vhdx.testing.mutation_bases import BaseImage, copy_store
-from vhdx.testing.mutator import Mutant
-from vhdx.testing.quick_reference import QuickDisk
+from vhdx.testing.hostile.mutation_bases import BaseImage, copy_store
+from vhdx.testing.hostile.mutator import Mutant
+from vhdx.testing.image.quick_reference import QuickDisk
 
 pytestmark = pytest.mark.samples
 

@@ -12,7 +12,7 @@ import pytest
 from support.stores import CountingStore
 from vhdx import Image
 from vhdx._units import MIB
-from vhdx.engine.bat_scan import scan_blocks
+from vhdx.engine.scan.large_table import scan_blocks
 from vhdx.errors import CorruptImageError, FormatError
 from vhdx.format.bat import PayloadState
 from vhdx.ops.check import check_image

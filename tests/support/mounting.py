@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from writing.programs import need, run
+from proof.crash.programs import need, run
 
 HANG_GUARD_SECONDS = 60
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import vhdx
 from vhdx._units import KIB, MIB
+from vhdx.disks.raw import RawDevice
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
-from vhdx.raw import RawDevice
 from vhdx.rules import Severity
 
 SIZE = 24 * MIB + 8 * KIB

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from vhdx.blockdev.device import Limits
-from vhdx.raw import RawDevice
+from vhdx.disks.raw import RawDevice
 from vhdx.storage.memory import MemoryStore
 
 LINUX = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")

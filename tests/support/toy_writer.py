@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from vhdx._buffer import Buffer
 from vhdx.blockdev.extent import Extent
 from vhdx.storage.base import ByteStore, pread_zero_extended
-from vhdx.testing.crash_states import MediaFault
-from vhdx.testing.pages import Content
-from vhdx.testing.recording_store import RecordingStore
-from vhdx.testing.subjects import CrashDevice, ReplayEffect
+from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash.recording_store import RecordingStore
+from vhdx.testing.crash.states import MediaFault
+from vhdx.testing.crash.subject import CrashDevice, ReplayEffect
 
 BLOCK = 4096
 TABLE_AT = 4096

@@ -10,8 +10,8 @@ from vhdx.ops.check import check_image
 from vhdx.report import Finding, Report
 from vhdx.rules import Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread
-from vhdx.testing.pages import PAGE_SIZE, Content
-from vhdx.testing.quick_reference import QuickDisk, QuickImage
+from vhdx.testing.crash.pages import PAGE_SIZE, Content
+from vhdx.testing.image.quick_reference import QuickDisk, QuickImage
 from writing.stores import View
 
 PIECE = MIB

@@ -12,7 +12,7 @@ from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, zero_change
-from vhdx.testing.pages import Content
+from vhdx.testing.crash.pages import Content
 from writing.disks import assert_sound, block_entry, faults
 from writing.stores import Call, HostStore, WatchedStore, file_bytes
 

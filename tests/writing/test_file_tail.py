@@ -10,7 +10,7 @@ import vhdx
 from support.dirty import grow, unlogged
 from vhdx._buffer import Buffer
 from vhdx._units import MIB
-from vhdx.engine.file_tail import end_of_content
+from vhdx.engine.session.file_tail import end_of_content
 from vhdx.ops.create import create
 from vhdx.storage import host
 from vhdx.storage.base import pread_zero_extended

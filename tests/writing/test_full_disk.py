@@ -11,7 +11,7 @@ from vhdx._units import MIB
 from vhdx.ops.create import create
 from vhdx.storage import host
 from vhdx.storage.file import FileStore
-from vhdx.testing.pages import Content
+from vhdx.testing.crash.pages import Content
 from writing.disks import assert_sound
 
 

@@ -18,8 +18,9 @@ from writing.disks import faults
 from writing.stores import Call, HostStore
 
 ROOMS = (
-    *("allocator", "interval_set", "in_flight", "host_space", "page_cache"),
-    *("writer", "block_writer", "block_tables", "log_writer", "header_writer"),
+    *("interval_set", "page_cache", "blocks/requests", "blocks/block_writer", "blocks/tables"),
+    *("session/allocator", "session/in_flight", "session/host_space"),
+    *("session/log_writer", "session/header_writer"),
 )
 ENGINE = ("/contextlib.py", *(f"/engine/{room}.py" for room in ROOMS))
 

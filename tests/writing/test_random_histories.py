@@ -18,8 +18,8 @@ from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.description import sound_locator
-from vhdx.testing.pages import Content
+from vhdx.testing.crash.pages import Content
+from vhdx.testing.image.description import sound_locator
 from writing.disks import assert_holds, assert_sound, current_header
 from writing.stores import file_bytes
 

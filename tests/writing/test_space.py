@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 
 import vhdx
+from vhdx._sync import THREADS
 from vhdx._units import MIB
-from vhdx.engine.allocator import Allocator
-from vhdx.engine.in_flight import InFlight
 from vhdx.engine.interval_set import IntervalSet
-from vhdx.engine.sync import THREADS
+from vhdx.engine.session.allocator import Allocator
+from vhdx.engine.session.in_flight import InFlight
 from vhdx.format.bat import PayloadState
 from vhdx.ops.check import check_image
 from vhdx.ops.create import create

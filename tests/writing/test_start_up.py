@@ -10,9 +10,9 @@ import pytest
 
 import vhdx
 from vhdx._units import GIB, MIB, TIB
-from vhdx.engine import bat_scan
-from vhdx.engine.bat_scan import BlockScan
 from vhdx.engine.block_rules import BlockRules
+from vhdx.engine.scan import large_table as bat_scan
+from vhdx.engine.scan.large_table import BlockScan
 from vhdx.format.bat import PayloadState
 from vhdx.ops.create import create
 from vhdx.report import Finding

@@ -3,9 +3,9 @@
 import pytest
 
 import vhdx
+from vhdx._sync import Mutex
 from vhdx._units import GIB, MIB
-from vhdx.engine.in_flight import InFlight
-from vhdx.engine.sync import Mutex
+from vhdx.engine.session.in_flight import InFlight
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore

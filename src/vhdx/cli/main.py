@@ -116,7 +116,7 @@ def _parser(arguments: list[str]) -> Parser:
         if arguments[:1] != [name]:
             verbs.add_parser(name, help=summary, add_help=False)
             continue
-        module = import_module(f"vhdx.cli.{name}")
+        module = import_module(f"vhdx.cli.commands.{name}")
         verb = verbs.add_parser(name, help=summary, description=module.__doc__)
         module.add_options(verb)
         verb.set_defaults(run=module.run)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
-    from vhdx.parents import ParentPolicy
+    from vhdx.disks.parents import ParentPolicy
 
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _MAX_DIGITS: Final = 20
@@ -122,7 +122,7 @@ def parent_policy(options: argparse.Namespace) -> ParentPolicy:
     if options.no_parents:
         return "none"
     if options.parent_root is not None:
-        from vhdx.parents import ParentRoot
+        from vhdx.disks.parents import ParentRoot
 
         return ParentRoot(options.parent_root)
     if options.parent:

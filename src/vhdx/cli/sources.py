@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from vhdx.chain import open_disk
 from vhdx.cli.options import UsageError, parent_policy
 from vhdx.cli.output import complain, warn_unreliable
-from vhdx.engine.other_formats import PROBE_SIZE, describe, probe_bytes
-from vhdx.raw import RawDevice
+from vhdx.disks.chain import open_disk
+from vhdx.disks.raw import RawDevice
+from vhdx.format.recognise import PROBE_SIZE, describe, probe_bytes
 from vhdx.rules import Severity
 from vhdx.storage.base import pread
 from vhdx.storage.file import FileStore
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
 
-    from vhdx.chain import Disk
+    from vhdx.disks.chain import Disk
     from vhdx.report import Finding
 
 RAW_SUFFIXES: Final = (".raw", ".img", ".dd")

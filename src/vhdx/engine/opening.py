@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.header_pair import HeaderPair, read_header_pair
-from vhdx.engine.other_formats import VHDX_SIGNATURE, describe
 from vhdx.errors import LogReplayRequiredError
 from vhdx.format.constants import (
     HEADER_FILE_OFFSETS,
@@ -31,6 +30,7 @@ from vhdx.format.metadata import (
     check_table,
 )
 from vhdx.format.parent_locator import ParentLocator
+from vhdx.format.recognise import VHDX_SIGNATURE, describe
 from vhdx.format.region_table import (
     REGION_TABLE_SIZE,
     Region,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vhdx.engine.sync import THREADS, Sync
+from vhdx._sync import THREADS, Sync
 from vhdx.storage.base import ByteStore, pread_zero_extended
 
 if TYPE_CHECKING:

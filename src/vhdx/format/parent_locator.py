@@ -1,7 +1,7 @@
 """The parent locator: who a differencing image's parent is and where it may be ([MS-VHDX] 2.6.2.6).
 
 Every string in it is chosen by whoever made the file. This module only reads; what may be followed is the
-business of `vhdx.parents`.
+business of `vhdx.disks.parents`.
 """
 
 import struct

@@ -7,15 +7,15 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, cast
 
-from vhdx.blockdev.file_systems import recognise
 from vhdx.fuse.allocation import Allocation, Changes, next_data, next_hole
+from vhdx.guest.file_systems import recognise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import BlockDevice, WritableDevice
-    from vhdx.blockdev.partition import Partition
+    from vhdx.guest.partition import Partition
 
 DISK_NAME: Final = "disk.raw"
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from vhdx.blockdev.device import Ability
 from vhdx.errors import ReadOnlyImageError, RequestError
-from vhdx.nbd.constants import Command, CommandFlag, NbdError
 from vhdx.nbd.export import MAX_DESCRIPTORS, describe
+from vhdx.nbd.protocol.constants import Command, CommandFlag, NbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
-    from vhdx.nbd.transmission import Replies, Request
+    from vhdx.nbd.protocol.transmission import Replies, Request
 
 _TABLE_STEP: Final = 4 << 30
 """Ranges that tables alone make zeroes are done in steps of so many bytes: others pass in between, and the server

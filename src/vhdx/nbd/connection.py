@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 from vhdx.errors import VhdxError
 from vhdx.nbd.channel import ChannelError
 from vhdx.nbd.commands import error_number, perform
-from vhdx.nbd.constants import Command, CommandFlag, NbdError
 from vhdx.nbd.flushing import Flushes
+from vhdx.nbd.overwrites import Writes
 from vhdx.nbd.pins import LingeringPins
-from vhdx.nbd.reading import CHUNK_SIZE, Reads
-from vhdx.nbd.transmission import (
+from vhdx.nbd.protocol.constants import Command, CommandFlag, NbdError
+from vhdx.nbd.protocol.transmission import (
     RECEIVE_SIZE,
     ProtocolError,
     Request,
@@ -25,8 +25,8 @@ from vhdx.nbd.transmission import (
     RequestRules,
     replies_for,
 )
+from vhdx.nbd.reads import CHUNK_SIZE, Reads
 from vhdx.nbd.workers import Workers
-from vhdx.nbd.writing import Writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from vhdx.blockdev.device import DirectDevice
     from vhdx.nbd.budget import Budget
     from vhdx.nbd.channel import Channel
-    from vhdx.nbd.handshake import Agreement
-    from vhdx.nbd.journal import Journal
-    from vhdx.nbd.turns import Turns
+    from vhdx.nbd.protocol.handshake import Agreement
+    from vhdx.nbd.server_log import Journal
+    from vhdx.nbd.shared import Turns
 
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)

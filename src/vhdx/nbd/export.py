@@ -6,9 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from vhdx.blockdev.device import Ability
-from vhdx.nbd.constants import BASE_ALLOCATION, CONTEXTS, StateFlag, TransmissionFlag
-from vhdx.nbd.handshake import ExportOffer
-from vhdx.nbd.transmission import MAX_PAYLOAD
+from vhdx.nbd.protocol.constants import BASE_ALLOCATION, CONTEXTS, StateFlag, TransmissionFlag
+from vhdx.nbd.protocol.handshake import ExportOffer
+from vhdx.nbd.protocol.transmission import MAX_PAYLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from vhdx.nbd.transmission import Request
+    from vhdx.nbd.protocol.transmission import Request
 
 _MAX_TOGETHER: Final = 64
 

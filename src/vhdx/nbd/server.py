@@ -18,11 +18,11 @@ from vhdx.errors import VhdxError
 from vhdx.nbd.budget import Budget
 from vhdx.nbd.channel import Channel, ChannelError, SocketChannel
 from vhdx.nbd.connection import Connection
-from vhdx.nbd.constants import OptionReply
 from vhdx.nbd.export import offer
-from vhdx.nbd.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
-from vhdx.nbd.transmission import ProtocolError
-from vhdx.nbd.turns import Turns
+from vhdx.nbd.protocol.constants import OptionReply
+from vhdx.nbd.protocol.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
+from vhdx.nbd.protocol.transmission import ProtocolError
+from vhdx.nbd.shared import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from vhdx.blockdev.device import DirectDevice
     from vhdx.nbd.export import Export
-    from vhdx.nbd.handshake import Agreement, Event
-    from vhdx.nbd.journal import Journal
+    from vhdx.nbd.protocol.handshake import Agreement, Event
+    from vhdx.nbd.server_log import Journal
 
 HANDSHAKE_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 3.0

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import MIB
-from vhdx.engine.bat_scan import BlockScan
+from vhdx.disks.image import Source, open_store
 from vhdx.engine.bat_table import BatTable
-from vhdx.engine.bitmap_scan import scan_bitmaps
 from vhdx.engine.opening import Opened, open_image
 from vhdx.engine.page_cache import PageCache
+from vhdx.engine.scan.bitmaps import scan_bitmaps
+from vhdx.engine.scan.large_table import BlockScan
 from vhdx.engine.side_files import side_files
 from vhdx.errors import FormatError, NotVhdxError, UnsupportedFeatureError
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import BAT_ENTRY_SIZE, HEADER_SECTION_SIZE
-from vhdx.image import Source, open_store
 from vhdx.report import Finding, Report, finding_of
 from vhdx.rules import RULES, RuleCode, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread_zero_extended

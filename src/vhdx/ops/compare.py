@@ -9,10 +9,18 @@ from typing import Final
 
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
+from vhdx.ops.copying.source_walk import (
+    DeviceReader,
+    HoleMap,
+    Piece,
+    Unit,
+    count_data,
+    data_units,
+    open_pieces,
+)
+from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
+from vhdx.ops.copying.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.ops.source_walk import DeviceReader, HoleMap, Piece, Unit, count_data, data_units, open_pieces
-from vhdx.ops.workers import Stopped, Turns, Workers
-from vhdx.ops.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.storage.base import ByteStore
 
 _UNIT_SIZE: Final = 16 * MIB

@@ -6,15 +6,15 @@ from uuid import UUID
 
 from vhdx._units import MIB, align_up
 from vhdx.blockdev.device import BlockDevice, Limits
+from vhdx.engine.new_image import ImageWriter, disk_parameters, reserve_space
 from vhdx.errors import RequestError
 from vhdx.format.constants import SECTOR_SIZES
 from vhdx.format.metadata import DiskParameters
-from vhdx.image_writer import ImageWriter, disk_parameters, reserve_space
-from vhdx.ops.copying import Copier, Target
-from vhdx.ops.destination import Destination, StorePath, open_destination, refuse_same_file
+from vhdx.ops.copying.copier import Copier, Target
+from vhdx.ops.copying.destination import Destination, StorePath, open_destination, refuse_same_file
+from vhdx.ops.copying.source_walk import HoleMap, Unit, all_units, count_data, data_units, stores_of
+from vhdx.ops.copying.unit_workers import Turns, Workers
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.ops.source_walk import HoleMap, Unit, all_units, count_data, data_units, stores_of
-from vhdx.ops.workers import Turns, Workers
 from vhdx.storage.base import ByteStore
 
 Format = Literal["raw", "vhdx"]

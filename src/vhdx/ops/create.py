@@ -6,19 +6,19 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from vhdx.errors import LogReplayRequiredError, RequestError
-from vhdx.format.guids import ZERO_GUID
-from vhdx.format.metadata import ALWAYS_NEEDED, DiskParameters
-from vhdx.format.parent_locator import ParentLocator
-from vhdx.image import Image
-from vhdx.image_writer import (
+from vhdx.disks.image import Image
+from vhdx.engine.new_image import (
     DEFAULT_CHILD_BLOCK_SIZE,
     ImageWriter,
     MetadataItem,
     check_parameters,
     disk_parameters,
 )
-from vhdx.ops.destination import StorePath, open_destination, refuse_same_file
+from vhdx.errors import LogReplayRequiredError, RequestError
+from vhdx.format.guids import ZERO_GUID
+from vhdx.format.metadata import ALWAYS_NEEDED, DiskParameters
+from vhdx.format.parent_locator import ParentLocator
+from vhdx.ops.copying.destination import StorePath, open_destination, refuse_same_file
 
 if TYPE_CHECKING:
     from uuid import UUID

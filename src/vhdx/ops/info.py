@@ -14,9 +14,9 @@ from vhdx.rules import RuleCode
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from vhdx.disks.image import Image, Kind
     from vhdx.format.header import Header
     from vhdx.format.parent_locator import ParentLocator
-    from vhdx.image import Image, Kind
 
 STATE_NAMES: Final = {
     PayloadState.NOT_PRESENT: "not-present",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vhdx.chain import MAX_DEPTH, Disk
+from vhdx.disks.chain import MAX_DEPTH, Disk
+from vhdx.disks.parents import OpenOptions, ParentFinder, ParentPolicy
 from vhdx.errors import ChainCycleError, ChainError, ParentForbiddenError, ParentNotFoundError
-from vhdx.parents import OpenOptions, ParentFinder, ParentPolicy
 
 if TYPE_CHECKING:
-    from vhdx.image import Image, Source
+    from vhdx.disks.image import Image, Source
 
 
 class ReachableDisk(NamedTuple):

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vhdx.blockdev.device import BlockDevice
+from vhdx.engine.new_image import ImageLayout
 from vhdx.errors import RequestError
 from vhdx.format.geometry import Geometry
-from vhdx.image_writer import ImageLayout
 from vhdx.ops.convert import image_parameters
+from vhdx.ops.copying.source_walk import count_data, data_units
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.ops.source_walk import count_data, data_units
 
 
 @dataclass(frozen=True, slots=True)

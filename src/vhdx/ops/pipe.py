@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol
 from vhdx._buffer import Buffer
 from vhdx._units import KIB
 from vhdx.blockdev.device import BlockDevice
+from vhdx.ops.copying.source_walk import count_data
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.ops.source_walk import count_data
 
 _CHUNK: Final = 256 * KIB
 _TICK_SECONDS: Final = 0.1

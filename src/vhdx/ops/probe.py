@@ -3,7 +3,7 @@
 import os
 
 from vhdx._buffer import Buffer
-from vhdx.engine.other_formats import VHDX_SIGNATURE, probe_bytes
+from vhdx.format.recognise import VHDX_SIGNATURE, probe_bytes
 from vhdx.storage.base import pread
 from vhdx.storage.file import FileStore
 

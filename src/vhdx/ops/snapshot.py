@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from vhdx.chain import Disk
+from vhdx.disks.chain import Disk
+from vhdx.disks.image import Image
+from vhdx.disks.raw import RawDevice
+from vhdx.engine.new_image import ImageWriter, disk_parameters
 from vhdx.errors import RequestError
 from vhdx.format.parent_locator import ParentLocator
-from vhdx.image import Image
-from vhdx.image_writer import ImageWriter, disk_parameters
-from vhdx.raw import RawDevice
 from vhdx.storage.throw_away import ThrowAwayStore
 
 if TYPE_CHECKING:

@@ -1,15 +1,15 @@
 """A kit for tests of programs that handle VHDX images: build any image, sound or not, and a plain reader.
 
 `ImageBuilder` describes an image that can be wounded in one line before it becomes bytes; `ReferenceDisk`
-reads sound chains slowly and independently of the library. `Mutant` makes sound images wrong, reproducibly,
-and `examine` tells whether the library keeps what it promises for any file. `vhdx.testing.strategies` (which
+reads sound chains slowly and independently of the library. `Mutant` makes sound images wrong,
+reproducibly. `vhdx.testing.image.strategies` (which
 needs hypothesis) makes random images, chains and requests.
 """
 
-from vhdx.testing.builder import ImageBuilder
-from vhdx.testing.counting_store import CountingStore
-from vhdx.testing.invariants import InvariantError, Outcome, examine
-from vhdx.testing.log_entries import (
+from vhdx.testing.hostile.mutation_bases import BaseImage, base_image
+from vhdx.testing.hostile.mutator import Mutant
+from vhdx.testing.image.builder import ImageBuilder
+from vhdx.testing.image.log_entries import (
     LOG_GUID,
     STALE_LOG_GUID,
     LogEntry,
@@ -17,10 +17,8 @@ from vhdx.testing.log_entries import (
     log_run,
     zero_change,
 )
-from vhdx.testing.mutation_bases import BaseImage, base_image
-from vhdx.testing.mutator import Mutant
-from vhdx.testing.reference import ReferenceDisk, ReferenceImage
-from vhdx.testing.structures import (
+from vhdx.testing.image.reference import ReferenceDisk, ReferenceImage
+from vhdx.testing.image.structures import (
     HeaderFields,
     LocatorFields,
     LocatorPair,
@@ -29,6 +27,7 @@ from vhdx.testing.structures import (
     RegionFields,
     RegionTableFields,
 )
+from vhdx.testing.stores import CountingStore
 
 __all__ = [
     "LOG_GUID",
@@ -37,21 +36,18 @@ __all__ = [
     "CountingStore",
     "HeaderFields",
     "ImageBuilder",
-    "InvariantError",
     "LocatorFields",
     "LocatorPair",
     "LogEntry",
     "MetadataFields",
     "MetadataItem",
     "Mutant",
-    "Outcome",
     "ReferenceDisk",
     "ReferenceImage",
     "RegionFields",
     "RegionTableFields",
     "base_image",
     "data_change",
-    "examine",
     "log_run",
     "zero_change",
 ]

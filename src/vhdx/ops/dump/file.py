@@ -7,17 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from vhdx.disks.image import Source, open_store
 from vhdx.engine.header_pair import HeaderPair, read_header_pair, slot_name
 from vhdx.engine.opening import read_identifier
-from vhdx.engine.other_formats import VHDX_SIGNATURE
 from vhdx.format import header, region_table
 from vhdx.format.checksum import stored_checksum
 from vhdx.format.constants import HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
 from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.format.header import HEADER_SIZE, Header
+from vhdx.format.recognise import VHDX_SIGNATURE
 from vhdx.format.region_table import REGION_TABLE_SIZE, Region, RegionTable, check_regions
-from vhdx.image import Source, open_store
 from vhdx.ops.dump.bat import dump_bat
 from vhdx.ops.dump.log import LogDump
 from vhdx.ops.dump.metadata import dump_metadata

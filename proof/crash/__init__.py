@@ -1,0 +1,1 @@
+"""The library's write engine under the crash kit."""

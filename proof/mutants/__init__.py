@@ -1,0 +1,1 @@
+"""Wrong versions of the library, one at a time: does anything notice?"""

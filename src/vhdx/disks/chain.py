@@ -1,0 +1,157 @@
+"""A disk: a leaf and the parents it needs, as one block device (FORMAT 7)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from vhdx._sync import THREADS, Sync
+from vhdx.disks.image import Image, Mode, Source
+from vhdx.disks.parents import OpenOptions, ParentFinder, ParentPolicy
+from vhdx.disks.writable_device import WritableLayers
+from vhdx.errors import ChainCycleError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vhdx.blockdev.device import Limits
+    from vhdx.disks.image import Kind
+    from vhdx.disks.raw import RawDevice
+    from vhdx.engine.opening import ReplayMode
+    from vhdx.report import Finding
+
+MAX_DEPTH: Final = 256
+"""Files in one chain; OpenVMM has the same limit."""
+
+
+class Disk(WritableLayers):
+    """An image with its parents, of which only the leaf may be open for writing. `images` has the leaf first.
+
+    Where a parent is absent (`parents="none"`), reading what lies in it raises ParentNotFoundError.
+    """
+
+    def __init__(self, images: tuple[Image, ...], base: RawDevice | None = None) -> None:
+        """Use `vhdx.open`. `base` is a raw disk that lies under all of the images."""
+        self.images = images
+        self._base = base
+        leaf = images[0]
+        super().__init__(images if base is None else (*images, base), leaf.writer)
+        if leaf.writer is not None:
+            leaf.writer.blocks.read_through = self.pread
+        self._leaf = images[0]
+
+    @property
+    def block_size(self) -> int:
+        """Payload block size of the leaf in bytes."""
+        return self._leaf.block_size
+
+    @property
+    def logical_sector_size(self) -> int:
+        """Bytes: 512 or 4096."""
+        return self._leaf.logical_sector_size
+
+    @property
+    def physical_sector_size(self) -> int:
+        """Bytes; a hint to the guest."""
+        return self._leaf.physical_sector_size
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the leaf is fixed, dynamic or differencing."""
+        return self._leaf.kind
+
+    @property
+    def disk_id(self) -> UUID:
+        """The disk's identity as the guest sees it (SCSI VPD page 83)."""
+        return self._leaf.disk_id
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the leaf's log is in use: by a writer that did not end as it should, or by this one."""
+        return self._leaf.is_dirty
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was tolerated so far, in any file of the chain."""
+        return [finding for image in self.images for finding in image.findings]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every parent is open."""
+        return self._base is not None or not self.images[-1].parameters.has_parent
+
+    @property
+    def limits(self) -> Limits:
+        """Abilities and preferred sizes."""
+        return self._leaf.limits
+
+    def _close_layers(self) -> None:
+        with ExitStack() as stack:
+            if self._base is not None:
+                stack.callback(self._base.close)
+            # The leaf is closed first, and the parents even if that fails.
+            for image in reversed(self.images):
+                stack.callback(image.close)
+
+    def __repr__(self) -> str:
+        return f"<Disk {self._leaf.name} {self.kind} {self.size} bytes, {len(self.images)} files>"
+
+
+def open_disk(
+    source: Source,
+    mode: Mode = "r",
+    *,
+    parents: ParentPolicy = "same-dir",
+    replay: ReplayMode = "auto",
+    strict: bool = False,
+    lock: bool = True,
+    no_lock_ok: bool = False,
+    ignore_change_tracking: bool = False,
+    sync: Sync = THREADS,
+) -> Disk:
+    """Open a VHDX and the parents it needs. Only the leaf is ever written to, and only in mode "r+".
+
+    `source` is a path, a binary file object or a ByteStore. `parents` says where parents may be looked for:
+    "same-dir" (beside the child), "none" (not at all), a sequence of sources, a ParentRoot, or a function.
+    `replay`, `strict` and `lock` are those of `Image.open`, for every file of the chain; the others are for
+    the leaf. Parents are opened for reading.
+
+    Raises: FormatError and its kin, ChainError and its kin, ImageLockedError, LogReplayRequiredError,
+    OSError; ValueError for another mode or policy.
+    """
+    options = OpenOptions(replay, strict, lock)
+    finder = ParentFinder(parents, options)
+    leaf = Image.open(
+        source,
+        mode,
+        replay=replay,
+        strict=strict,
+        lock=lock,
+        no_lock_ok=no_lock_ok,
+        ignore_change_tracking=ignore_change_tracking,
+        sync=sync,
+    )
+    images = [leaf]
+    try:
+        while finder.enabled and images[-1].parameters.has_parent:
+            _check_depth(images)
+            images.append(finder.find(images[-1], len(images) - 1))
+            _check_cycle(images)
+    except BaseException:
+        for image in images:
+            image.close()
+        raise
+    return Disk(tuple(images))
+
+
+def _check_depth(images: list[Image]) -> None:
+    if len(images) >= MAX_DEPTH:
+        raise ChainCycleError(f"{images[0].name}: the chain has more than {MAX_DEPTH} files")
+
+
+def _check_cycle(images: list[Image]) -> None:
+    newest = images[-1]
+    for image in images[:-1]:
+        same_file = newest.identity is not None and image.identity == newest.identity
+        if same_file or image.file_store is newest.file_store:
+            raise ChainCycleError(f"{newest.name}: the file is its own ancestor")

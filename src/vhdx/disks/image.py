@@ -1,0 +1,298 @@
+"""One file as a block device. Its parent, if it has one, is none of its business."""
+
+from __future__ import annotations
+
+import os
+from typing import IO, TYPE_CHECKING, Literal, cast
+
+from vhdx._sync import THREADS, Sync
+from vhdx.blockdev.device import Limits
+from vhdx.disks.layered_device import LEFT_TO_PARENT, reading_limits
+from vhdx.disks.writable_device import WritableLayers, writing_limits
+from vhdx.engine.bat_table import BatTable
+from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
+from vhdx.engine.page_cache import PageCache
+from vhdx.engine.read_plan import ReadPlan, Span
+from vhdx.format.bat import PayloadState
+from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
+from vhdx.report import Report
+from vhdx.storage.base import ByteStore, reader_of
+from vhdx.storage.file import FileStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from vhdx.engine.blocks.requests import Writer
+    from vhdx.format.header import Header
+    from vhdx.format.metadata import DiskParameters, MetadataEntry
+    from vhdx.format.parent_locator import ParentLocator
+    from vhdx.report import Finding
+
+Source = str | os.PathLike[str] | IO[bytes] | ByteStore
+"""What an image can be opened from: a path, a binary file object, a store."""
+
+Kind = Literal["fixed", "dynamic", "differencing"]
+Mode = Literal["r", "r+"]
+
+_FULLY_PRESENT = int(PayloadState.FULLY_PRESENT)
+
+
+def open_store(
+    source: Source, *, writable: bool = False, lock: bool = True, no_lock_ok: bool = False
+) -> tuple[ByteStore, bool]:
+    """Make a store of a source, and tell whether it is to be closed with the image.
+
+    Raises: ImageLockedError, OSError.
+    """
+    if isinstance(source, str | os.PathLike):
+        return FileStore.open(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok), True
+    if hasattr(source, "pread_into"):
+        return cast("ByteStore", source), False
+    return FileStore.from_fileobj(source, lock=lock, no_lock_ok=no_lock_ok), True
+
+
+class Image(WritableLayers):
+    """One open VHDX file.
+
+    Of a differencing image it reads what is in the file; what is in the parent raises ParentNotFoundError.
+    """
+
+    def __init__(self, opened: Opened, report: Report, store: ByteStore, *, owns_store: bool) -> None:
+        """Use `Image.open`."""
+        self.opened = opened
+        self.file_store = store
+        self._report = report
+        self._owns_store = owns_store
+        self.pages = PageCache(opened.store)
+        self._build_plan()
+        self._store = opened.store
+        self._block_size = opened.geometry.block_size
+        self._plain_start = opened.block_rules.structures_end
+        self._plain_end = min(opened.file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
+        super().__init__((self,))
+
+    def _build_plan(self) -> None:
+        opened, pages = self.opened, self.pages
+        self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
+        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.breach)
+
+    @classmethod
+    def open(
+        cls,
+        source: Source,
+        mode: Mode = "r",
+        *,
+        replay: ReplayMode = "auto",
+        strict: bool = False,
+        lock: bool = True,
+        no_lock_ok: bool = False,
+        ignore_change_tracking: bool = False,
+        sync: Sync = THREADS,
+    ) -> Image:
+        """Open one file, for reading ("r") or for reading and writing ("r+").
+
+        For reading, nothing is written, and a dirty log is replayed in memory. For writing, everything is
+        judged first, the whole BAT included; the file changes with the first change that is asked for.
+        `replay="refuse"` raises if the log is dirty; `"ignore"` reads as if it were empty (for recovery).
+        `strict` refuses what is merely tolerated, and judges the whole BAT. `lock=False` reads in spite of
+        another process's lock; `no_lock_ok` writes where the file system has no locks.
+        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks. `sync` makes the locks.
+
+        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode, or for one
+        that does not fit `replay`.
+        """
+        if mode not in ("r", "r+"):
+            raise ValueError(f"mode must be 'r' or 'r+', not {mode!r}")
+        writable = mode == "r+"
+        if writable and replay == "ignore":
+            raise ValueError("replay='ignore' is for reading: a writer must not lose what the log holds")
+        store, owns_store = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
+        try:
+            report = Report(store.name, strict)
+            image = cls(open_image(store, report, replay), report, store, owns_store=owns_store)
+            if strict:
+                image._judge_blocks()
+            if writable:
+                image._allow_writing(sync, ignore_change_tracking=ignore_change_tracking)
+        except BaseException:
+            if owns_store:
+                store.close()
+            raise
+        return image
+
+    def _allow_writing(self, sync: Sync, *, ignore_change_tracking: bool) -> None:
+        from vhdx.engine.opening_for_writing import judge_for_writing, make_writer
+
+        opened, store = self.opened, self.file_store
+        scan = judge_for_writing(
+            opened, self.bat, self._report, store, ignore_change_tracking=ignore_change_tracking
+        )
+        self.pages = PageCache(opened.store, sync=sync)
+        self._build_plan()
+        writer = make_writer(
+            opened,
+            scan,
+            store,
+            self.pages,
+            self.bat,
+            sync,
+            keeps_space=self.kind == "fixed",
+            read_through=self.pread,
+            on_growth=self._file_grew,
+            leave_overlay=self._leave_overlay,
+        )
+        super().__init__((self,), writer)
+
+    def _file_grew(self, file_size: int) -> None:
+        self.opened.block_rules.file_size = file_size
+        self._plain_end = min(file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
+
+    def _leave_overlay(self) -> None:
+        """The file now holds what the replay showed: read it directly."""
+        assert self.opened.replay is not None
+        self.opened.replay.store.settle()
+        self._store = self.pages.store = self.bat.store = self.file_store
+        self._leaf_read = reader_of(self.file_store)
+
+    def _judge_blocks(self) -> None:
+        from vhdx.engine.scan.large_table import scan_blocks
+
+        for finding in scan_blocks(self.bat, self.opened.block_rules):
+            self._report.breach(
+                finding.code,
+                finding.structure,
+                finding.file_offset,
+                found=finding.found,
+                expected=finding.expected,
+            )
+
+    @property
+    def name(self) -> str:
+        """What to call the file: its path, mostly."""
+        return self.file_store.name
+
+    @property
+    def store(self) -> ByteStore:
+        """Where the file's bytes are read from: the replay's overlay if the log is dirty."""
+        return self._store
+
+    @property
+    def size(self) -> int:
+        """Virtual size in bytes."""
+        return self.opened.parameters.virtual_size
+
+    @property
+    def parameters(self) -> DiskParameters:
+        """Sizes, kind flags and disk id."""
+        return self.opened.parameters
+
+    @property
+    def block_size(self) -> int:
+        """Payload block size in bytes."""
+        return self._block_size
+
+    @property
+    def logical_sector_size(self) -> int:
+        """Bytes: 512 or 4096."""
+        return self.opened.parameters.logical_sector_size
+
+    @property
+    def physical_sector_size(self) -> int:
+        """Bytes; a hint to the guest."""
+        return self.opened.parameters.physical_sector_size
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the image is fixed, dynamic or differencing."""
+        if self.parameters.has_parent:
+            return "differencing"
+        return "fixed" if self.parameters.leave_block_allocated else "dynamic"
+
+    @property
+    def disk_id(self) -> UUID:
+        """The disk's identity as the guest sees it (SCSI VPD page 83)."""
+        return self.parameters.disk_id
+
+    @property
+    def header(self) -> Header:
+        """The header that counts in the file now: with mode "r+" it changes while the image is written to."""
+        return self.opened.headers.current if self._writer is None else self._writer.header
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the log is in use: by a writer that did not end as it should, or by this one."""
+        return self.header.log_in_use
+
+    @property
+    def locator(self) -> ParentLocator | None:
+        """Who the parent is and where it may be; None without one."""
+        return self.opened.locator
+
+    @property
+    def metadata_entries(self) -> tuple[MetadataEntry, ...]:
+        """Every metadata item, known or not."""
+        return self.opened.metadata.entries
+
+    def read_metadata_item(self, entry: MetadataEntry) -> bytes:
+        """Content of a metadata item. Raises: OSError."""
+        return read_item(self._store, self.opened.regions.metadata, entry)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was tolerated so far."""
+        return list(self._report.findings)
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode; None for what is not a file."""
+        identity: tuple[int, int] | None = getattr(self.file_store, "identity", None)
+        return identity
+
+    @property
+    def limits(self) -> Limits:
+        """Abilities and preferred sizes."""
+        limits = reading_limits(self.logical_sector_size, self.physical_sector_size, self._block_size)
+        return writing_limits(limits, keeps_space=self.kind == "fixed") if self.writable else limits
+
+    @property
+    def writer(self) -> Writer | None:
+        """What changes the file; None if it is open for reading."""
+        return self._writer
+
+    def spans(self, offset: int, length: int) -> Iterator[Span]:
+        """Split a range inside the disk by where its content comes from.
+
+        Raises: CorruptImageError, OSError.
+        """
+        return self.plan.spans(offset, length)
+
+    def plain_file_offset(self, offset: int, length: int) -> int:
+        """File offset of a range that lies in one sound, fully present block; -1 if it does not.
+
+        LEFT_TO_PARENT if it lies in one block that is not present. The short way for most reads: whatever is in
+        any way odd takes the long one.
+        """
+        block, within = divmod(offset, self._block_size)
+        if within + length > self._block_size:
+            return -1
+        entry = self.bat.payload_entry(block)
+        file_offset = entry - _FULLY_PRESENT
+        if file_offset & 0xFFFFF or not self._plain_start <= file_offset <= self._plain_end:
+            return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
+        return file_offset + within
+
+    def adopt_store(self) -> None:
+        """Close the store with the image, though the image did not open it."""
+        self._owns_store = True
+
+    def _close_layers(self) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            if self._owns_store:
+                self.file_store.close()
+
+    def __repr__(self) -> str:
+        return f"<Image {self.name} {self.kind} {self.size} bytes>"

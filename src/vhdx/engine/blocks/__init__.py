@@ -1,0 +1,1 @@
+"""Changing the content of payload blocks, through a session."""

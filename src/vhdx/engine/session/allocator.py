@@ -1,0 +1,228 @@
+"""File space of one writing session: who gets which bytes of the file, and when freed ones may be used again.
+
+Space is counted in MiB units at MiB offsets. What the file held at open and no structure owns is free, but
+dirty, and so is everything freed later: only bytes that this session added to the file are known to be zero.
+
+Freed space passes three gates before it is free: an entry that was frozen after the free is durable
+(`freeze`, `settle`), and every operation that may have looked it up has ended (`oldest` of the tickets).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vhdx._units import MIB, align_up
+from vhdx.engine.interval_set import IntervalSet
+from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vhdx._sync import Sync
+    from vhdx.engine.session.in_flight import InFlight
+    from vhdx.storage.base import ByteStore
+
+GROWTH_SIZE: Final = 64 * MIB
+"""The file grows by at least this: a flush is dearer when the file's length has changed."""
+
+_JOIN_AT: Final = 1024
+
+
+class Space(NamedTuple):
+    """A piece of the file, in bytes."""
+
+    file_offset: int
+    length: int
+    known_zero: bool
+
+    @property
+    def end(self) -> int:
+        """File offset just past it."""
+        return self.file_offset + self.length
+
+
+class _Freed(NamedTuple):
+    file_offset: int
+    length: int
+    ticket: int
+    """Operations with an older ticket may still know the space."""
+
+    @property
+    def end(self) -> int:
+        """File offset just past it."""
+        return self.file_offset + self.length
+
+
+class _FreedRuns:
+    """Freed space that waits at one gate.
+
+    When it is in many pieces, neighbours are joined. Joined ones wait for the youngest of their operations.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[_Freed] = []
+        self._join_at = _JOIN_AT
+
+    def add(self, runs: Iterable[_Freed]) -> None:
+        """Let more space wait. What joining costs is a small part of what it cost to free so many pieces."""
+        self.runs += runs
+        if len(self.runs) >= self._join_at:
+            self.runs = _joined(self.runs)
+            self._join_at = max(_JOIN_AT, 2 * len(self.runs))
+
+
+class Allocator:
+    """Gives out file space. Thread-safe."""
+
+    def __init__(
+        self,
+        store: ByteStore,
+        file_size: int,
+        used_end: int,
+        free: IntervalSet,
+        in_flight: InFlight,
+        sync: Sync,
+        on_growth: Callable[[int], None],
+        kept_end: int,
+    ) -> None:
+        """`used_end` is the end of the last structure, `free` what lies unowned in the file; in bytes.
+
+        The file is never made shorter than `kept_end`: what lies unowned beyond it is nothing but zeroes.
+        Nor is a block device, whatever it holds.
+        """
+        self._store = store
+        self._is_device: bool = getattr(store, "is_block_device", False)
+        self._lock = sync.lock()
+        self._in_flight = in_flight
+        self._on_growth = on_growth
+        self._free = free
+        self._original_size = file_size
+        self._kept_end = kept_end
+        self.file_size = file_size
+        """Of what growth has returned. The store's own size may tell of one that no flush covers yet."""
+        # The void behind it is taken as the end of the file is: in order, and the file grows when it is used up.
+        self.used_end = align_up(max(used_end, kept_end), MIB)
+        free.clip(self.used_end)
+        self._freed = _FreedRuns()
+        self._frozen: list[_Freed] = []
+        self._settled = _FreedRuns()
+
+    def allocate(self, length: int) -> Space:
+        """Take space, growing the file if need be. Raises: OSError, with nothing taken."""
+        with self._lock:
+            self._collect()
+            start = self._free.take(length)
+            if start is not None:
+                self._reach_taken(start, start + length)
+                return Space(start, length, known_zero=False)
+            start = self.used_end
+            end = start + length
+            if end > self.file_size:
+                self._grow(end)
+            self.used_end = end
+            return Space(start, length, known_zero=start >= self._original_size)
+
+    def _reach_taken(self, start: int, end: int) -> None:
+        """Make the file hold space from the free set: a block that had been cut off was freed as a whole."""
+        if end > self.file_size:
+            try:
+                self._grow(end)
+            except BaseException:
+                self._free.add(start, end)
+                raise
+
+    def _grow(self, end: int) -> None:
+        if self._is_device:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._store.name)
+        if end > MAX_BLOCK_FILE_OFFSET:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), self._store.name)
+        new_size = max(end, align_up(self.file_size + GROWTH_SIZE, MIB))
+        try:
+            self._store.truncate(new_size)
+        except OSError:
+            # A quota, or a file system without holes, may have room for what is needed now.
+            new_size = end
+            self._store.truncate(new_size)
+        # In this order: whoever is interrupted in between grows the file once more, and all are told.
+        self._on_growth(new_size)
+        self.file_size = new_size
+
+    def undo(self, space: Space) -> None:
+        """Take back space that no entry was ever made for; it may have been written to."""
+        with self._lock:
+            self._free.add(space.file_offset, space.end)
+
+    def free(self, file_offset: int, length: int) -> None:
+        """Give up space; the change of the entry that named it is in the page cache already."""
+        with self._lock:
+            self._freed.add([_Freed(file_offset, length, self._in_flight.now())])
+
+    def freeze(self) -> None:
+        """Begin a commit, before the pages are frozen: what is freed from now on waits for the next."""
+        with self._lock:
+            self._frozen += self._freed.runs
+            self._freed = _FreedRuns()
+
+    def settle(self) -> None:
+        """The commit's entry is durable."""
+        with self._lock:
+            self._settled.add(self._frozen)
+            self._frozen.clear()
+
+    def reclaim(self) -> None:
+        """Give the host space of what has passed every gate back to the host, where it takes it.
+
+        A host that refuses keeps what it has: nothing that is durable depends on it.
+        """
+        punch = getattr(self._store, "punch_hole", None)
+        if punch is None:
+            return
+        with self._lock:
+            ready = self._take_ready()
+        # Not free yet: nobody can write to the space while it is punched.
+        try:
+            with suppress(OSError):
+                for freed in ready:
+                    # Of a block that is cut off, what there is.
+                    punch(min(freed.end, self.file_size) - freed.file_offset, freed.file_offset)
+        finally:
+            with self._lock:
+                self._add_free(ready)
+
+    def _collect(self) -> None:
+        self._add_free(self._take_ready())
+
+    def _take_ready(self) -> list[_Freed]:
+        """What has passed every gate."""
+        if not self._settled.runs:
+            return []
+        oldest = self._in_flight.oldest()
+        ready = [freed for freed in self._settled.runs if freed.ticket <= oldest]
+        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest]
+        return ready
+
+    def _add_free(self, ready: list[_Freed]) -> None:
+        self._free.update([(freed.file_offset, freed.end) for freed in ready])
+
+    def final_size(self, *, may_shrink: bool) -> int:
+        """How long the file has to be once everything is durable and nobody uses it. Bytes."""
+        with self._lock:
+            self._collect()
+            end = self.used_end
+            if self._free.last is not None and self._free.last[1] == end:
+                end = self._free.last[0]
+            floor = self._kept_end if may_shrink and not self._is_device else self._original_size
+            return max(end, min(floor, self.file_size))
+
+
+def _joined(runs: list[_Freed]) -> list[_Freed]:
+    joined: list[_Freed] = []
+    for run in sorted(runs):
+        if joined and joined[-1].end == run.file_offset:
+            last = joined.pop()
+            run = _Freed(last.file_offset, last.length + run.length, max(last.ticket, run.ticket))
+        joined.append(run)
+    return joined

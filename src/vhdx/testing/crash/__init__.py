@@ -1,0 +1,1 @@
+"""What a power cut may leave of a file, for every moment of a program that writes to one."""

@@ -1,0 +1,1 @@
+"""Sound images made wrong, reproducibly."""
