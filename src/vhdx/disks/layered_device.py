@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from vhdx import _host
 from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.disks.stream import DeviceStream
 from vhdx.engine.read_plan import Span, SpanKind
 from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError
-from vhdx.storage import host
 from vhdx.storage.base import StoreKind, read_ahead, reader_of
 from vhdx.storage.overlay import OverlayStore
 
@@ -302,7 +302,7 @@ def _store_ranges(store: ByteStore, file_offset: int, length: int) -> Iterator[R
 
 
 def _place_in(store: ByteStore, file_offset: int, length: int) -> Place | None:
-    if not host.HAVE_PREADV:
+    if not _host.HAVE_PREADV:
         return None
     if isinstance(store, OverlayStore):
         if not store.is_plain(file_offset, length):

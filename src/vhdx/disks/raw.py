@@ -8,10 +8,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from vhdx import _host
 from vhdx.blockdev.device import MAX_READ_AHEAD, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.errors import ImageClosedError, ImagePoisonedError, ReadOnlyImageError
-from vhdx.storage import host
 from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
 from vhdx.storage.file import FileStore
 
@@ -251,7 +251,7 @@ class RawDevice:
 
         None if it is no range, if there is no descriptor, or if the system reads from none at an offset.
         """
-        if not host.HAVE_PREADV or self._is_closed or self._failure:
+        if not _host.HAVE_PREADV or self._is_closed or self._failure:
             return None
         if offset < 0 or length <= 0 or offset + length > self._size:
             return None
