@@ -21,7 +21,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID, uuid4
 
-from vhdx import _host
 from vhdx._units import KIB, MIB, TIB, align_up, is_power_of_two
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
@@ -49,8 +48,8 @@ from vhdx.format.metadata import (
 )
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.format.region_table import Region, RegionTable
-from vhdx.storage import libc
 from vhdx.storage.base import ByteStore
+from vhdx.storage.zeroes import reserve_space
 
 DEFAULT_BLOCK_SIZE: Final = 32 * MIB
 """Of dynamic and fixed images, as Windows has it. In bytes."""
@@ -62,7 +61,6 @@ DEFAULT_PHYSICAL_SECTOR_SIZE: Final = 4096
 _LOG_LENGTH: Final = MIB
 _METADATA_OFFSET: Final = HEADER_SECTION_SIZE + _LOG_LENGTH
 _FIRST_SEQUENCE_NUMBER: Final = 1
-_ZEROES: Final = bytes(MIB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,25 +311,6 @@ class ImageWriter:
             entries = range(start, start + count * geometry.block_size, geometry.block_size)
             position = self.layout.bat_offset + geometry.entry_of_block(first) * BAT_ENTRY_SIZE
             self._store.pwrite(struct.pack(f"<{count}Q", *entries), position)
-
-
-def reserve_space(store: ByteStore, length: int) -> None:
-    """Take host space for the first `length` bytes of an empty store, so that writing them finds room.
-
-    Where the system cannot reserve, zeroes are written. Raises: OSError (ENOSPC).
-    """
-    descriptor = store.fileno()
-    if descriptor is not None and _host.HAVE_FALLOCATE:
-        try:
-            libc.fallocate(descriptor, 0, 0, length)
-        except OSError as error:
-            if error.errno not in _host.UNSUPPORTED:
-                raise OSError(error.errno, error.strerror, store.name) from error
-        else:
-            return
-    with memoryview(_ZEROES) as zeroes:
-        for position in range(0, length, len(zeroes)):
-            store.pwrite(zeroes[: length - position], position)
 
 
 def _default_creator() -> str:
