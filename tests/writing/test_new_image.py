@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
+from support.units import GIB, KIB, MIB, TIB
 from vhdx import Image, NotVhdxError, RequestError
-from vhdx._units import GIB, KIB, MIB, TIB
 from vhdx.engine.new_image import ImageLayout, ImageWriter, MetadataItem, check_parameters, disk_parameters
 from vhdx.format.bat import PayloadState
 from vhdx.format.geometry import Geometry
