@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from vhdx.disks.chain import Disk
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
 
 RAW_SUFFIXES: Final = (".raw", ".img", ".dd")
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vhdx.engine.blocks.requests import Writer
+    from vhdx.findings import Finding
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
     from vhdx.format.parent_locator import ParentLocator
-    from vhdx.report import Finding
 
 Source = str | os.PathLike[str] | IO[bytes] | ByteStore
 """What an image can be opened from: a path, a binary file object, a store."""
@@ -75,7 +75,7 @@ class Image(WritableLayers):
     def _build_plan(self) -> None:
         opened, pages = self.opened, self.pages
         self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
-        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.breach)
+        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.judge)
 
     @classmethod
     def open(
@@ -159,13 +159,7 @@ class Image(WritableLayers):
         from vhdx.engine.scan.large_table import scan_blocks
 
         for finding in scan_blocks(self.bat, self.opened.block_rules):
-            self._report.breach(
-                finding.code,
-                finding.structure,
-                finding.file_offset,
-                found=finding.found,
-                expected=finding.expected,
-            )
+            self._report.judge(finding)
 
     @property
     def name(self) -> str:

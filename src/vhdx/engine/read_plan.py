@@ -9,10 +9,10 @@ from typing import NamedTuple, assert_never
 
 from vhdx.engine.bat_table import BatTable, BlockRun
 from vhdx.engine.block_rules import BlockRules, is_bitmap_present
+from vhdx.findings import Finding
 from vhdx.format.bat import CONTENT, Content, PayloadState, entry_file_offset, entry_state
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs
-from vhdx.report import Breach, Finding
 from vhdx.rules import RuleCode
 
 
@@ -42,13 +42,13 @@ class ReadPlan:
         bat: BatTable,
         rules: BlockRules,
         read_bitmap: Callable[[int, int], bytes],
-        breach: Breach,
+        judge: Callable[[Finding], None],
     ) -> None:
-        """`read_bitmap(length, file_offset)` reads the file's metadata."""
+        """`read_bitmap(length, file_offset)` reads the file's metadata; `judge` raises for a finding, or keeps it."""
         self._bat = bat
         self._rules = rules
         self._read_bitmap = read_bitmap
-        self._breach = breach
+        self._report = judge
         self._geometry = rules.geometry
 
     def spans(self, offset: int, length: int) -> Iterator[Span]:
@@ -146,12 +146,3 @@ class ReadPlan:
             return False
         file_offset = entry_file_offset(run.entry)
         return self._rules.is_clear(file_offset, file_offset + run.length * self._geometry.block_size)
-
-    def _report(self, finding: Finding) -> None:
-        self._breach(
-            finding.code,
-            finding.structure,
-            finding.file_offset,
-            found=finding.found,
-            expected=finding.expected,
-        )

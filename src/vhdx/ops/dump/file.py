@@ -28,7 +28,7 @@ from vhdx.storage.base import ByteStore, pread, pread_zero_extended
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
 
 _AFTER_REPLAY: Final = " after replay"
 _UNKNOWN_PLACE: Final = "no region table tells where it is"
@@ -170,11 +170,7 @@ class _FileDump:
 
 
 def _is_valid_header(raw: bytes) -> bool:
-    return Header.decode(raw, "", 0, _ignore) is not None
-
-
-def _ignore(*_: object, **__: object) -> None:
-    """Take a breach that is told elsewhere."""
+    return Header.decode(raw, "", 0, Report().breach) is not None
 
 
 def _likely_header(pair: HeaderPair | None, raws: list[bytes]) -> Header | None:
