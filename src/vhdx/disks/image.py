@@ -7,12 +7,13 @@ from typing import IO, TYPE_CHECKING, Literal, cast
 
 from vhdx._sync import THREADS, Sync
 from vhdx.blockdev.device import Limits
-from vhdx.disks.layered_device import LEFT_TO_PARENT, reading_limits
+from vhdx.disks.layer import LEFT_TO_PARENT
+from vhdx.disks.layered_device import reading_limits
 from vhdx.disks.writable_device import WritableLayers, writing_limits
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
-from vhdx.engine.read_plan import ReadPlan, Span
+from vhdx.engine.read_plan import ReadPlan
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.report import Report
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
+    from vhdx.blockdev.span import Span
     from vhdx.engine.blocks.requests import Writer
     from vhdx.findings import Finding
     from vhdx.format.header import Header

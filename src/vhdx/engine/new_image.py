@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID, uuid4
 
+from vhdx import _host
 from vhdx._units import KIB, MIB, TIB, align_up, is_power_of_two
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
@@ -48,7 +49,7 @@ from vhdx.format.metadata import (
 )
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.format.region_table import Region, RegionTable
-from vhdx.storage import host, libc
+from vhdx.storage import libc
 from vhdx.storage.base import ByteStore
 
 DEFAULT_BLOCK_SIZE: Final = 32 * MIB
@@ -320,11 +321,11 @@ def reserve_space(store: ByteStore, length: int) -> None:
     Where the system cannot reserve, zeroes are written. Raises: OSError (ENOSPC).
     """
     descriptor = store.fileno()
-    if descriptor is not None and host.HAVE_FALLOCATE:
+    if descriptor is not None and _host.HAVE_FALLOCATE:
         try:
             libc.fallocate(descriptor, 0, 0, length)
         except OSError as error:
-            if error.errno not in host.UNSUPPORTED:
+            if error.errno not in _host.UNSUPPORTED:
                 raise OSError(error.errno, error.strerror, store.name) from error
         else:
             return

@@ -4,9 +4,9 @@ Every state of a block has its arm here; `format.bat.CONTENT` says what each mea
 """
 
 from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
+from vhdx.blockdev.span import Span, SpanKind
 from vhdx.engine.bat_table import BatTable, BlockRun
 from vhdx.engine.block_rules import BlockRules, is_bitmap_present
 from vhdx.findings import Finding
@@ -14,24 +14,6 @@ from vhdx.format.bat import CONTENT, Content, PayloadState, entry_file_offset, e
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs
 from vhdx.rules import RuleCode
-
-
-class SpanKind(Enum):
-    """Where a span's content comes from."""
-
-    DATA = "this file"
-    ZERO = "zeroes, says this file"
-    UNALLOCATED = "zeroes, because nothing says otherwise"
-    PARENT = "the parent"
-
-
-class Span(NamedTuple):
-    """A virtual range whose content comes from one place. Bytes; `file_offset` counts for DATA only."""
-
-    kind: SpanKind
-    offset: int
-    length: int
-    file_offset: int
 
 
 class ReadPlan:
