@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from proof.fuzz.work_limits import FileFacts, Limit, facts_of
 from vhdx.errors import FormatError, VhdxError
-from vhdx.report import Finding
+from vhdx.findings import Finding
 from vhdx.storage.base import ByteStore
 from vhdx.testing.stores import CountingStore, Work
 

@@ -10,6 +10,7 @@ import pytest
 import vhdx
 from support.cases import pattern
 from support.dirty import GROWN, applied, grow, unlogged
+from vhdx import _host
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice, DirectDevice, WritableDevice
 from vhdx.disks.image import Mode
@@ -17,7 +18,6 @@ from vhdx.disks.raw import RawDevice
 from vhdx.format.bat import PayloadState
 from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot
-from vhdx.storage import host
 from vhdx.storage.base import StoreExtent
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
@@ -128,7 +128,7 @@ def _made(folder: Path, kind: str) -> tuple[Path, bytes]:
 
 
 class _InFiles:
-    has_places = host.HAVE_PREADV
+    has_places = _host.HAVE_PREADV
 
 
 class TestRawFileForReading(_InFiles, PlaceSuite):

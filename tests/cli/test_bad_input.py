@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.running import Vhdx
-from vhdx.storage import host
+from vhdx import _host
 from vhdx.storage.file import FileStore
 
 READERS = ("info", "check", "map", "dump", "measure")
@@ -140,7 +140,7 @@ def qemu_nbd(image: Path) -> Iterator[None]:
 
 @pytest.mark.interop
 @pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="qemu-nbd is needed")
-@pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
+@pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
 @readers
 def test_image_served_by_qemu(vhdx: Vhdx, image: Path, command: str) -> None:
     with qemu_nbd(image):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from vhdx import _host
 from vhdx._units import MIB
 from vhdx.ops.check import check_image
-from vhdx.storage import host
 from vhdx.testing import ImageBuilder
 
 pytestmark = [
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(
         shutil.which("qemu-io") is None, reason="qemu-io is not installed (Debian: qemu-utils)"
     ),
-    pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
+    pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
 ]
 
 

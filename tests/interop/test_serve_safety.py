@@ -13,12 +13,12 @@ from proof.crash.programs import need, run
 from support.dirty import GROWN, applied, grow, unlogged
 from support.served_disks import SIZE, assert_sound, chain_of_three, flattened, image_of, mottled_raw
 from support.serving import connected, environment, run_vhdx, serve_command, serving
+from vhdx import _host
 from vhdx._units import MIB
-from vhdx.storage import host
 
 pytestmark = pytest.mark.interop
 
-needs_locks = pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
+needs_locks = pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vhdx import Ability, ImageClosedError, ImageLockedError, RequestError
+from vhdx import Ability, ImageClosedError, ImageLockedError, RequestError, _host
 from vhdx._units import KIB, MIB
 from vhdx.disks.raw import RawDevice
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 
@@ -56,7 +55,7 @@ def test_any_buffer_is_filled(odd_file: Path) -> None:
     assert words.tobytes() == odd_file.read_bytes()[2:10]
 
 
-@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
+@pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
 def test_holes_are_told_as_such(tmp_path: Path) -> None:
     path = tmp_path / "sparse.raw"
     with path.open("wb") as file:

@@ -10,9 +10,9 @@ import pytest
 
 import vhdx
 from proof.fuzz.invariants import examine
+from vhdx import _host
 from vhdx._units import MIB
 from vhdx.ops.check import check_image
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing.hostile.mutation_bases import BaseImage, copy_store
@@ -100,7 +100,7 @@ def test_reading_leaves_content_and_times_alone(sample: Path, tmp_path: Path) ->
         before.st_ctime_ns,
         before.st_size,
     )
-    if keeps_access_times and host.HAVE_NOATIME:
+    if keeps_access_times and _host.HAVE_NOATIME:
         # The file is ours, so O_NOATIME is allowed.
         assert after.st_atime_ns == before.st_atime_ns
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest

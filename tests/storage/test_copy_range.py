@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+from vhdx import _host
 from vhdx._units import MIB
-from vhdx.storage import copy, host, libc
+from vhdx.storage import copy, libc
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.copy import copy_range, try_reflink
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 
-kernel = pytest.mark.skipif(not host.HAVE_COPY_FILE_RANGE, reason="copy_file_range is switched off")
-reflink = pytest.mark.skipif(not host.HAVE_REFLINK, reason="reflinks are switched off")
+kernel = pytest.mark.skipif(not _host.HAVE_COPY_FILE_RANGE, reason="copy_file_range is switched off")
+reflink = pytest.mark.skipif(not _host.HAVE_REFLINK, reason="reflinks are switched off")
 
 CONTENT = os.urandom(3 * MIB + 777)
 
@@ -87,7 +88,7 @@ def test_kernel_moves_the_bytes_between_files(
 
 
 @kernel
-@pytest.mark.skipif(not host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
+@pytest.mark.skipif(not _host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
 def test_only_long_copies_are_hurried_to_the_device(
     files: tuple[FileStore, FileStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,9 @@ from typing import IO, Any, cast
 
 import pytest
 
+from vhdx import _host
 from vhdx._units import GIB, MIB
-from vhdx.storage import descriptor, host, libc
+from vhdx.storage import descriptor, durable, libc
 from vhdx.storage.base import StoreExtent, StoreKind, pread
 from vhdx.storage.copy import copy_range
 from vhdx.storage.file import FileStore
@@ -23,10 +24,10 @@ from vhdx.storage.throw_away import ThrowAwayStore
 
 DATA, HOLE = StoreKind.DATA, StoreKind.HOLE
 
-positional = pytest.mark.skipif(not host.HAVE_PREADV, reason="preadv is switched off")
-hole_seeking = pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="SEEK_HOLE is switched off")
-behind = pytest.mark.skipif(not host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
-punching = pytest.mark.skipif(not host.HAVE_FALLOCATE, reason="fallocate is switched off")
+positional = pytest.mark.skipif(not _host.HAVE_PREADV, reason="preadv is switched off")
+hole_seeking = pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="SEEK_HOLE is switched off")
+behind = pytest.mark.skipif(not _host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
+punching = pytest.mark.skipif(not _host.HAVE_FALLOCATE, reason="fallocate is switched off")
 
 
 # ---- opening -------------------------------------------------------------------------------------------
@@ -47,11 +48,11 @@ def test_reading_leaves_content_and_times_alone(image: Path) -> None:
         before.st_ctime_ns,
         before.st_size,
     )
-    if host.HAVE_NOATIME:
+    if _host.HAVE_NOATIME:
         assert after.st_atime_ns == before.st_atime_ns
 
 
-@pytest.mark.skipif(not host.HAVE_NOATIME, reason="O_NOATIME is switched off")
+@pytest.mark.skipif(not _host.HAVE_NOATIME, reason="O_NOATIME is switched off")
 def test_file_of_another_owner_is_read_without_noatime(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_open, flags_seen = os.open, list[int]()
 
@@ -171,7 +172,7 @@ def test_link_that_takes_a_file_s_place_is_not_followed(
 def test_path_may_be_relative_to_a_directory_descriptor(tmp_path: Path, image: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        if host.HAVE_DIR_FD:
+        if _host.HAVE_DIR_FD:
             with FileStore.open(image.name, dir_fd=directory, name=str(image)) as store:
                 assert (store.name, store.path, store.size()) == (str(image), None, 65536)
         else:
@@ -235,7 +236,7 @@ def test_short_reads_are_continued(store: FileStore, image: Path, monkeypatch: p
 
 
 def test_short_writes_are_continued(store: FileStore, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if host.HAVE_PREAD:
+    if _host.HAVE_PREAD:
         real = os.pwrite
         monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:1000], offset))
     else:
@@ -399,7 +400,7 @@ def test_many_threads_read_and_write_at_once(store: FileStore) -> None:
 def test_flush_of_a_read_only_store_asks_nothing_of_the_disk(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "sync_data", None)
+    monkeypatch.setattr(durable, "sync_data", None)
     with FileStore.open(image) as store:
         store.flush()
 
@@ -562,7 +563,7 @@ def test_extents_of_a_store_closed_meanwhile_raise_value_error(tmp_path: Path) -
         store.pwrite(b"x", GIB // 2)
         extents = store.extents(0, GIB)
         next(extents)
-    if host.HAVE_SEEK_HOLE:
+    if _host.HAVE_SEEK_HOLE:
         with pytest.raises(ValueError, match="closed"):
             list(extents)
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from vhdx import _host
 from vhdx.errors import ImageLockedError
-from vhdx.storage import host, locking
+from vhdx.storage import locking
 from vhdx.storage.file import FileStore
 
-ofd = pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
+ofd = pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
 
 
 def _locks_on(path: Path) -> set[int]:
@@ -219,7 +220,7 @@ def test_two_writers_that_start_at_once_never_both_succeed(
 def test_whole_file_locks_serve_where_there_are_no_ofd_locks(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "HAVE_OFD_LOCKS", False)
+    monkeypatch.setattr(_host, "HAVE_OFD_LOCKS", False)
     with FileStore.open(image), FileStore.open(image), pytest.raises(ImageLockedError):
         FileStore.open(image, writable=True)
     with FileStore.open(image, writable=True), pytest.raises(ImageLockedError):

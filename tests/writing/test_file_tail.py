@@ -8,11 +8,11 @@ import pytest
 
 import vhdx
 from support.dirty import grow, unlogged
+from vhdx import _host
 from vhdx._buffer import Buffer
 from vhdx._units import MIB
 from vhdx.engine.session.file_tail import end_of_content
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
@@ -97,7 +97,7 @@ def test_growth_in_a_dirty_log_is_given_back_too() -> None:
     assert faults(store) == []
 
 
-@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="holes cannot be told, and 64 MiB are not read")
+@pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="holes cannot be told, and 64 MiB are not read")
 def test_growth_of_a_writer_that_was_killed_is_given_back(tmp_path: Path) -> None:
     path, copy = tmp_path / "disk.vhdx", tmp_path / "killed.vhdx"
     create(path, 64 * MIB, block_size=MIB)

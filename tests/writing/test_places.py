@@ -11,14 +11,14 @@ import pytest
 import vhdx
 from support.cases import pattern, sound, sound_child
 from support.dirty import unlogged
+from vhdx import _host
 from vhdx._units import MIB
 from vhdx.blockdev.device import Place
 from vhdx.errors import CorruptImageError, ImagePoisonedError
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
 
-pytestmark = pytest.mark.skipif(not host.HAVE_PREADV, reason="this system reads at no offset")
+pytestmark = pytest.mark.skipif(not _host.HAVE_PREADV, reason="this system reads at no offset")
 
 
 def read(place: Place | None, length: int) -> bytes:

@@ -16,11 +16,12 @@ from vhdx import (
     ImagePoisonedError,
     ReadOnlyImageError,
     RequestError,
+    _host,
 )
 from vhdx._units import KIB, MIB
 from vhdx.blockdev.device import DirectDevice
 from vhdx.disks.raw import RawDevice
-from vhdx.storage import host, libc
+from vhdx.storage import libc
 from vhdx.storage.base import ByteStore
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
@@ -28,7 +29,7 @@ from vhdx.storage.memory import MemoryStore
 SIZE = 3 * MIB + 1000
 """Not a whole number of sectors."""
 
-fallocate_only = pytest.mark.skipif(not host.HAVE_FALLOCATE, reason="this system cannot punch holes")
+fallocate_only = pytest.mark.skipif(not _host.HAVE_FALLOCATE, reason="this system cannot punch holes")
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_writer_keeps_others_out(path: Path) -> None:
         RawDevice.open(path, writable=True)
 
 
-@pytest.mark.skipif(not host.HAVE_PREADV, reason="this system reads at no offset")
+@pytest.mark.skipif(not _host.HAVE_PREADV, reason="this system reads at no offset")
 def test_place_is_the_same_offset_of_the_file(path: Path) -> None:
     with RawDevice.open(path, writable=True) as device:
         direct: DirectDevice = device

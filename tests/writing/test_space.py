@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 import vhdx
+from vhdx import _host
 from vhdx._sync import THREADS
 from vhdx._units import MIB
 from vhdx.engine.interval_set import IntervalSet
@@ -19,7 +20,6 @@ from vhdx.engine.session.in_flight import InFlight
 from vhdx.format.bat import PayloadState
 from vhdx.ops.check import check_image
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
@@ -198,7 +198,7 @@ def test_fixed_image_never_shrinks(is_allocated: bool) -> None:
     assert faults(store) == []
 
 
-@pytest.mark.skipif(not host.HAVE_FALLOCATE, reason="holes cannot be punched here")
+@pytest.mark.skipif(not _host.HAVE_FALLOCATE, reason="holes cannot be punched here")
 @pytest.mark.parametrize("ends_with", ["flush", "close"])
 def test_host_gets_the_space_of_trimmed_blocks_back(tmp_path: Path, ends_with: str) -> None:
     path = tmp_path / "disk.vhdx"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vhdx import _host
 from vhdx.disks.image import Image, Source
 from vhdx.errors import (
     ChainError,
@@ -22,7 +23,6 @@ from vhdx.errors import (
     ParentMismatchError,
     ParentNotFoundError,
 )
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _path_of(image: Image) -> Path | None:
 
 def _open_in_directory(directory: Path, name: str, shown: str, *, lock: bool) -> FileStore:
     """Open a file of a directory that cannot be exchanged for another in between."""
-    if not host.HAVE_DIR_FD:
+    if not _host.HAVE_DIR_FD:
         return FileStore.open(directory / name, lock=lock, follow_symlinks=False)
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

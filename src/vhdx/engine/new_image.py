@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import uuid4
 
+from vhdx import _host
 from vhdx._units import KIB, MIB, align_up
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
@@ -32,7 +33,7 @@ from vhdx.format.metadata import DiskParameters
 from vhdx.format.new_disk import NewItem, check_parameters, encode_metadata
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.format.region_table import Region, RegionTable
-from vhdx.storage import host, libc
+from vhdx.storage import libc
 from vhdx.storage.base import ByteStore
 
 _FIRST_SEQUENCE_NUMBER: Final = 1
@@ -181,11 +182,11 @@ def reserve_space(store: ByteStore, length: int) -> None:
     Where the system cannot reserve, zeroes are written. Raises: OSError (ENOSPC).
     """
     descriptor = store.fileno()
-    if descriptor is not None and host.HAVE_FALLOCATE:
+    if descriptor is not None and _host.HAVE_FALLOCATE:
         try:
             libc.fallocate(descriptor, 0, 0, length)
         except OSError as error:
-            if error.errno not in host.UNSUPPORTED:
+            if error.errno not in _host.UNSUPPORTED:
                 raise OSError(error.errno, error.strerror, store.name) from error
         else:
             return

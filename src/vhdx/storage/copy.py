@@ -7,8 +7,8 @@ import sys
 from typing import Final
 from weakref import WeakKeyDictionary, WeakSet
 
+from vhdx import _host
 from vhdx._units import MIB, align_down
-from vhdx.storage import host
 from vhdx.storage.base import ByteStore
 
 BUFFER_SIZE: Final = MIB
@@ -20,7 +20,13 @@ _CLONE_ALIGNMENT: Final = 4096
 _CLONE_RANGE: Final = struct.Struct("qQQQ")
 _FICLONERANGE: Final = 0x4020940D
 
-_NOT_THIS_WAY: Final = host.UNSUPPORTED | {errno.EXDEV, errno.EPERM, errno.EBADF, errno.EISDIR, errno.ETXTBSY}
+_NOT_THIS_WAY: Final = _host.UNSUPPORTED | {
+    errno.EXDEV,
+    errno.EPERM,
+    errno.EBADF,
+    errno.EISDIR,
+    errno.ETXTBSY,
+}
 """Error numbers that say no more than that this pair of files needs another way."""
 
 _Pairs = WeakKeyDictionary[ByteStore, WeakSet[ByteStore]]
@@ -69,7 +75,7 @@ def try_reflink(
     Only for two files of one file system that can do it, and offsets and lengths in bytes that are multiples
     of 4096. Where it fails nothing has changed. Raises: ValueError if a store is closed.
     """
-    if not host.HAVE_REFLINK or length <= 0 or _is_noted(_no_reflink, source, target):
+    if not _host.HAVE_REFLINK or length <= 0 or _is_noted(_no_reflink, source, target):
         return False
     if any(number % _CLONE_ALIGNMENT for number in (source_offset, target_offset, length)):
         return False
@@ -103,7 +109,7 @@ def _copy_in_kernel(
     source: ByteStore, source_offset: int, target: ByteStore, target_offset: int, length: int
 ) -> int:
     """Copy as much as copy_file_range does; return the count, short if another way is needed for the rest."""
-    if not host.HAVE_COPY_FILE_RANGE or _is_noted(_no_kernel_copy, source, target):
+    if not _host.HAVE_COPY_FILE_RANGE or _is_noted(_no_kernel_copy, source, target):
         return 0
     source_fd, target_fd = source.fileno(), target.fileno()
     if source_fd is None or target_fd is None:

@@ -6,13 +6,13 @@ import stat
 import sys
 from typing import Final
 
-from vhdx.storage import host
+from vhdx import _host
 
 _NO_INHERIT: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-_NOATIME: Final = getattr(os, "O_NOATIME", 0) if host.HAVE_NOATIME else 0
+_NOATIME: Final = getattr(os, "O_NOATIME", 0) if _host.HAVE_NOATIME else 0
 
 BASE_FLAGS: Final = _NO_INHERIT | _BINARY
 
@@ -68,7 +68,7 @@ def _open_unseen(path: str, flags: int, *, writable: bool, dir_fd: int | None) -
         try:
             return os.open(path, flags | _NOATIME, dir_fd=dir_fd)
         except OSError as error:
-            if error.errno not in host.UNSUPPORTED | {errno.EPERM}:
+            if error.errno not in _host.UNSUPPORTED | {errno.EPERM}:
                 raise
     return os.open(path, flags, dir_fd=dir_fd)
 

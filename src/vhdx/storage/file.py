@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Final
 
+from vhdx import _host
 from vhdx._buffer import Buffer
 from vhdx._units import MAX_FILE_OFFSET
-from vhdx.storage import descriptor, fileobj, host, libc, locking
+from vhdx.storage import descriptor, durable, fileobj, libc, locking
 from vhdx.storage.base import StoreExtent, StoreKind
 from vhdx.storage.holes import next_data
 from vhdx.storage.seeking import SeekingTransfer
@@ -21,13 +22,13 @@ _ZEROES: Final = bytes(1 << 20)
 _READ_AHEAD_STEP: Final = 128 << 10
 _WRITE_BEHIND_LENGTH: Final = 256 << 10
 """Writes of so many bytes and more are on their way to the device before the next flush asks for them."""
-_NO_WRITE_BEHIND: Final = host.UNSUPPORTED | {errno.EPERM, errno.EACCES}
+_NO_WRITE_BEHIND: Final = _host.UNSUPPORTED | {errno.EPERM, errno.EACCES}
 """A sandbox that forbids the call says so by the last two: no device does, and the data is in the file already."""
-_HAVE_PREADV: Final = host.HAVE_PREADV
-_HAVE_PREAD: Final = host.HAVE_PREAD
+_HAVE_PREADV: Final = _host.HAVE_PREADV
+_HAVE_PREAD: Final = _host.HAVE_PREAD
 _PUNCH: Final = libc.FALLOC_PUNCH_HOLE | libc.FALLOC_KEEP_SIZE
 _ZERO: Final = libc.FALLOC_ZERO_RANGE | libc.FALLOC_KEEP_SIZE
-_ZERO_MODES: Final = (_PUNCH, _ZERO) if host.HAVE_FALLOCATE else ()
+_ZERO_MODES: Final = (_PUNCH, _ZERO) if _host.HAVE_FALLOCATE else ()
 
 
 class FileStore:
@@ -68,7 +69,7 @@ class FileStore:
         self._lock = lock
         self._owned_object: IO[bytes] | None = None
         self._zero_modes: tuple[int, ...] = () if self.is_block_device else _ZERO_MODES
-        self._has_write_behind = host.HAVE_SYNC_FILE_RANGE
+        self._has_write_behind = _host.HAVE_SYNC_FILE_RANGE
         self._seeking = None if _HAVE_PREAD else SeekingTransfer(fd, writable=writable)
         self._fd = fd
 
@@ -91,10 +92,10 @@ class FileStore:
         is the directory that a relative path starts from. `name` replaces the path in messages.
 
         Raises: ImageLockedError; OSError, also for a directory, FIFO, socket or character device;
-        io.UnsupportedOperation for `dir_fd` where the system has none (`host.HAVE_DIR_FD`).
+        io.UnsupportedOperation for `dir_fd` where the system has none (`_host.HAVE_DIR_FD`).
         """
         text = os.fsdecode(path)
-        if dir_fd is not None and not host.HAVE_DIR_FD:
+        if dir_fd is not None and not _host.HAVE_DIR_FD:
             raise io.UnsupportedOperation("this system opens no files relative to a directory's descriptor")
         shown = name or text
         if sys.platform == "win32":
@@ -298,11 +299,11 @@ class FileStore:
         """
         self._check_writable()
         self._check_range(file_offset, length)
-        if host.HAVE_FALLOCATE and not self.is_block_device:
+        if _host.HAVE_FALLOCATE and not self.is_block_device:
             try:
                 libc.fallocate(self._fd, 0, file_offset, length)
             except OSError as error:
-                if error.errno not in host.UNSUPPORTED:
+                if error.errno not in _host.UNSUPPORTED:
                     raise self._named(error) from None
 
     @property
@@ -319,7 +320,7 @@ class FileStore:
         """Ask the system to bring a range into memory, where it can be asked; it may do less. Raises: ValueError."""
         if self._fd < 0:
             raise self._closed()
-        if host.HAVE_FADVISE:
+        if _host.HAVE_FADVISE:
             # The kernel cuts each call down to about as much as one request to the disk can fetch.
             for at in range(file_offset, file_offset + length, _READ_AHEAD_STEP):
                 step = min(_READ_AHEAD_STEP, file_offset + length - at)
@@ -354,7 +355,7 @@ class FileStore:
         try:
             libc.fallocate(self._fd, mode, file_offset, length)
         except OSError as error:
-            if error.errno not in host.UNSUPPORTED:
+            if error.errno not in _host.UNSUPPORTED:
                 raise self._named(error) from None
             self._zero_modes = tuple(other for other in self._zero_modes if other != mode)
             return False
@@ -370,7 +371,7 @@ class FileStore:
         if not self.writable:
             return
         try:
-            host.sync_data(self._fd)
+            durable.sync_data(self._fd)
         except OSError as error:
             raise self._named(error) from None
 
@@ -382,7 +383,7 @@ class FileStore:
 
     def _extents(self, position: int, end: int) -> Iterator[StoreExtent]:
         file_end = min(end, self.size())
-        may_seek = host.HAVE_SEEK_HOLE and not self.is_block_device
+        may_seek = _host.HAVE_SEEK_HOLE and not self.is_block_device
         while position < file_end:
             data, hole = next_data(self.fileno(), position, file_end) if may_seek else (position, file_end)
             if data > position:

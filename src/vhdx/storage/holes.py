@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 
-from vhdx.storage import host
+from vhdx import _host
 
 
 def next_data(fd: int, position: int, end: int) -> tuple[int, int]:
@@ -31,6 +31,6 @@ def _seek(fd: int, position: int, whence: int, *, nothing: int, unknown: int) ->
     except OSError as error:
         if error.errno == errno.ENXIO:  # no data up to the end, or a file that has just become shorter
             return nothing
-        if error.errno in host.UNSUPPORTED:
+        if error.errno in _host.UNSUPPORTED:
             return unknown
         raise

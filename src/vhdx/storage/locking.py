@@ -17,8 +17,9 @@ import struct
 import sys
 from typing import Final
 
+from vhdx import _host
 from vhdx.errors import ImageLockedError
-from vhdx.storage import descriptor, host
+from vhdx.storage import descriptor
 
 _USED: Final = 100
 _REFUSED: Final = 200
@@ -37,7 +38,7 @@ WRITER_PROBED: Final = (
     _REFUSED + _RESIZE,
 )
 
-_NO_LOCKS: Final = host.UNSUPPORTED | {errno.ENOLCK, errno.EACCES}
+_NO_LOCKS: Final = _host.UNSUPPORTED | {errno.ENOLCK, errno.EACCES}
 """The file system has no locks, or a security policy forbids them. Linux reports conflicts as EAGAIN only."""
 
 _FLOCK: Final = struct.Struct("hhqqi0q")
@@ -74,7 +75,7 @@ def lock_file(fd: int, name: str, *, writable: bool, no_lock_ok: bool = False) -
     be written and `no_lock_ok` is false; OSError.
     """
     try:
-        if host.HAVE_OFD_LOCKS:
+        if _host.HAVE_OFD_LOCKS:
             held = WRITER_HELD if writable else READER_HELD
             _lock_ofd(fd, name, held, WRITER_PROBED if writable else READER_PROBED)
             return FileLock(fd, held, is_held=True, warning=None)

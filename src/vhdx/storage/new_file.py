@@ -3,10 +3,10 @@
 import errno
 import os
 import stat
-import sys
 from typing import Final
 
-from vhdx.storage import descriptor, host, libc, locking
+from vhdx import _host
+from vhdx.storage import descriptor, durable, libc, locking
 from vhdx.storage.file import FileStore
 
 _NAME_MAX: Final = 255
@@ -82,14 +82,14 @@ class NewFile:
             self._discard()
             return
         try:
-            host.sync_data(self._sync_fd)
+            durable.sync_data(self._sync_fd)
             self._close()
             self._commit()
             self.is_complete = True
         except BaseException:
             self._discard()
             raise
-        _sync_directory(os.path.dirname(self._final) or os.curdir)
+        durable.sync_directory(os.path.dirname(self._final) or os.curdir)
 
     def _check_destination(self) -> None:
         try:
@@ -132,7 +132,7 @@ class NewFile:
             except FileExistsError:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path) from None
             except OSError as error:
-                if error.errno not in host.UNSUPPORTED | {errno.EPERM, errno.EMLINK, errno.EACCES}:
+                if error.errno not in _host.UNSUPPORTED | {errno.EPERM, errno.EMLINK, errno.EACCES}:
                     raise
             else:
                 return
@@ -163,30 +163,13 @@ class NewFile:
 
 
 def _link(temporary: str, final: str) -> None:
-    if not host.HAVE_LINK:
+    if not _host.HAVE_LINK:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     os.link(temporary, final)
     os.unlink(temporary)
 
 
 def _rename_noreplace(temporary: str, final: str) -> None:
-    if not host.HAVE_RENAME_NOREPLACE:
+    if not _host.HAVE_RENAME_NOREPLACE:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     libc.rename_noreplace(temporary, final)
-
-
-def _sync_directory(path: str) -> None:
-    """Make the names in a directory durable, where directories can be opened for that. Raises: OSError."""
-    if sys.platform == "win32":
-        return
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | descriptor.BASE_FLAGS)
-    except PermissionError:  # it may be written but not read: there is no way to ask
-        return
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in host.UNSUPPORTED:
-            raise
-    finally:
-        os.close(fd)
