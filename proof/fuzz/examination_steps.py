@@ -8,8 +8,8 @@ from typing import Any
 from proof.fuzz.work_limits import FileFacts, Limit, WorkWithChecksums, facts_of
 from vhdx._buffer import Buffer
 from vhdx.errors import FormatError, VhdxError
+from vhdx.findings import Finding
 from vhdx.format import checksum
-from vhdx.report import Finding
 from vhdx.storage.base import ByteStore
 from vhdx.testing.stores import CountingStore
 

@@ -13,9 +13,9 @@ from support.units import MIB
 from vhdx import Image
 from vhdx.engine.scan.large_table import scan_blocks
 from vhdx.errors import CorruptImageError, FormatError
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.ops.check import check_image
-from vhdx.report import Finding
 from vhdx.rules import RuleCode
 from vhdx.testing import CountingStore, ImageBuilder, ReferenceDisk
 

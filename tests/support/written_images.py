@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import vhdx
 from support.units import MIB
+from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.format.header import HEADER_SIZE, Header
 from vhdx.ops.check import check_image
-from vhdx.report import Finding, Report
+from vhdx.report import Report
 from vhdx.rules import Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
 from vhdx.testing.crash.pages import PAGE_SIZE, Content

@@ -91,6 +91,11 @@ def pread(store: ByteStore, length: int, file_offset: int) -> bytes:
     return bytes(buffer) if count == length else bytes(memoryview(buffer)[:count])
 
 
+def both_ends(store: ByteStore, length: int) -> tuple[bytes, bytes]:
+    """Read the first and the last `length` bytes; they overlap in a short store. Raises: OSError."""
+    return pread(store, length, 0), pread(store, length, max(store.size() - length, 0))
+
+
 def reader_of(store: ByteStore) -> Callable[[int, int], bytes]:
     """The quickest way to read `bytes` from a store: (length, file offset) to what is there, as `pread`.
 

@@ -126,7 +126,7 @@ class HostStore(WatchedStore):
 
 
 def fail_on(name: str, error: BaseException, *, nth: int = 1, above: int = 0) -> Callable[[StoreCall], None]:
-    """A value for `WatchedStore.before`: raises on the nth call of this name at or above an offset, and on later ones."""
+    """A value for `WatchedStore.before`: the nth call of this name at or above an offset raises, and all after it."""
     count = 0
 
     def before(call: StoreCall) -> None:
