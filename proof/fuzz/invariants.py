@@ -15,22 +15,21 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from proof.fuzz.disk_invariants import DiskExamination
-from proof.fuzz.examination_steps import InvariantError, Step, Steps
+from proof.fuzz.examination_steps import InvariantError, Step, Steps, counted_checksums
 from proof.fuzz.work_limits import Limit, check_limit, open_limit, patched_sectors
 from vhdx._units import MIB
 from vhdx.disks.chain import open_disk
 from vhdx.disks.image import Image
 from vhdx.engine.opening import ReplayMode
 from vhdx.errors import FormatError
+from vhdx.findings import Finding
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.ops.check import check_image
 from vhdx.ops.dump import dump
 from vhdx.ops.info import image_info
 from vhdx.ops.probe import probe
-from vhdx.report import Finding
-from vhdx.rules import RULES, OnOpen, Severity
+from vhdx.rules import OnOpen, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
-from vhdx.testing.stores import counted_checksums
 
 __all__ = ["Examination", "InvariantError", "Outcome", "examine"]
 
@@ -120,7 +119,7 @@ class Examination(Steps):
         if findings is None:
             if tolerated:
                 raise InvariantError("check cannot judge what open takes")
-        elif not tolerated and all(RULES[finding.code].on_open is OnOpen.TOLERATE for finding in findings):
+        elif not tolerated and all(finding.code.on_open is OnOpen.TOLERATE for finding in findings):
             raise InvariantError("open refuses what check finds nothing wrong with")
 
     def _open_chain(self, depth: int, findings: list[Finding] | None) -> Outcome:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
         UnsupportedFeatureError,
         VhdxError,
     )
+    from vhdx.findings import Finding
     from vhdx.ops.create import create
     from vhdx.ops.probe import probe
-    from vhdx.report import Finding
     from vhdx.rules import RuleCode, Severity
 
 # Each name is imported when it is first used: a command that needs one room must not wait for all of them.
@@ -81,7 +81,7 @@ _HOMES = {
             "ParentRequest",
             "ParentRoot",
         ),
-        "vhdx.report": ("Finding",),
+        "vhdx.findings": ("Finding",),
         "vhdx.rules": (
             "RuleCode",
             "Severity",

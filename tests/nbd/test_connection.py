@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd.talking import (
+from support.nbd_connection import (
     DF,
     DISC,
     FAST_ZERO,
@@ -29,10 +29,11 @@ from nbd.talking import (
     Puppet,
     session,
 )
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.errors import CorruptImageError, ImagePoisonedError
+from vhdx.findings import Finding
 from vhdx.nbd.budget import Budget
 from vhdx.nbd.protocol.transmission import MAX_PAYLOAD
 from vhdx.rules import RuleCode
@@ -189,7 +190,7 @@ def test_errors_of_the_device_are_answers(device: Puppet) -> None:
         (OSError(errno.EIO, "broken"), EIO),
         (OSError(errno.EOPNOTSUPP, "no"), ENOTSUP),
         (ImagePoisonedError("half done"), EIO),
-        (CorruptImageError(next(iter(RuleCode)), "BAT", 0), EIO),
+        (CorruptImageError(Finding(next(iter(RuleCode)), "BAT", 0)), EIO),
     )
     with session(device) as s:
         for error, number in cases:

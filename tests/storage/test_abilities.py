@@ -7,14 +7,12 @@ from typing import cast
 import pytest
 
 from vhdx import _host
-from vhdx._buffer import Buffer
 from vhdx._units import MIB
 from vhdx.storage.base import (
     FileFacts,
     QuickReads,
     ReadAhead,
     SpaceControl,
-    StoreExtent,
     WriteBehind,
     identity_of,
     is_block_device,
@@ -32,43 +30,7 @@ from vhdx.storage.memory import MemoryStore
 from vhdx.storage.overlay import OverlayStore
 from vhdx.storage.zeroes import ZEROES, fill_zeroes, reserve_space, write_zeroes
 from vhdx.testing.crash.recording_store import RecordingStore
-from writing.stores import HostStore
-
-
-class BareStore:
-    """Nothing but the nine methods."""
-
-    name = "bare"
-
-    def __init__(self, content: bytes) -> None:
-        self._base = MemoryStore(content)
-
-    def size(self) -> int:
-        return self._base.size()
-
-    def pread_into(self, buffer: Buffer, file_offset: int) -> int:
-        return self._base.pread_into(buffer, file_offset)
-
-    def pwrite(self, data: Buffer, file_offset: int) -> None:
-        self._base.pwrite(data, file_offset)
-
-    def truncate(self, size: int) -> None:
-        self._base.truncate(size)
-
-    def write_zeroes(self, length: int, file_offset: int) -> None:
-        self._base.write_zeroes(length, file_offset)
-
-    def flush(self) -> None:
-        self._base.flush()
-
-    def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
-        return self._base.extents(file_offset, length)
-
-    def fileno(self) -> int | None:
-        return None
-
-    def close(self) -> None:
-        self._base.close()
+from vhdx.testing.stores import HostStore, PassingStore
 
 
 @pytest.fixture
@@ -99,7 +61,7 @@ def test_each_store_has_all_members_of_the_protocols_that_it_offers(file: FileSt
 
 
 def test_store_with_nothing_but_the_nine_methods_is_a_writable_store_that_is_no_file() -> None:
-    store = BareStore(b"content")
+    store = PassingStore(MemoryStore(b"content"))
     read_ahead(store, 7, 0)
     write_behind(store, 7, 0)
     space = space_control(store)
@@ -111,7 +73,7 @@ def test_store_with_nothing_but_the_nine_methods_is_a_writable_store_that_is_no_
     assert (is_writable(store), is_block_device(store)) == (True, False)
     assert reader_of(store)(100, 3) == b"tent"
     assert is_same_file(store, store)
-    assert not is_same_file(store, BareStore(b"content"))
+    assert not is_same_file(store, PassingStore(MemoryStore(b"content")))
 
 
 def test_facts_of_a_file_are_those_of_its_store(file: FileStore) -> None:
@@ -124,7 +86,7 @@ def test_facts_of_a_file_are_those_of_its_store(file: FileStore) -> None:
 
 
 def test_reserving_writes_zeroes_only_where_space_cannot_be_taken_otherwise(tmp_path: Path) -> None:
-    bare = BareStore(b"")
+    bare = PassingStore(MemoryStore())
     reserve_space(bare, MIB + 5)
     assert bare.size() == MIB + 5
     path = tmp_path / "new"

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import GIB, MIB, TIB
+from support.units import GIB, MIB, TIB
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.scan import large_table as bat_scan
 from vhdx.engine.scan.large_table import BlockScan
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.ops.create import create
-from vhdx.report import Finding
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 

@@ -9,9 +9,9 @@ from vhdx.cli.options import UsageError, parent_policy
 from vhdx.cli.output import complain, warn_unreliable
 from vhdx.disks.chain import open_disk
 from vhdx.disks.raw import RawDevice
-from vhdx.format.recognise import PROBE_SIZE, describe, probe_bytes
+from vhdx.format.recognise import PROBE_SIZE, recognise
 from vhdx.rules import Severity
-from vhdx.storage.base import pread
+from vhdx.storage.base import both_ends, pread
 from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from vhdx.disks.chain import Disk
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
 
 RAW_SUFFIXES: Final = (".raw", ".img", ".dd")
 
@@ -48,7 +48,7 @@ def open_source(
         if store.lock_warning:
             complain(f"warning: {store.lock_warning}")
         is_vhdx = file_format == "vhdx" or (
-            file_format is None and probe_bytes(pread(store, PROBE_SIZE, 0)) == 100
+            file_format is None and recognise(pread(store, PROBE_SIZE, 0)).name == "vhdx"
         )
         if not is_vhdx:
             if file_format is None:
@@ -82,9 +82,9 @@ def warn_of_findings(name: str, findings: Iterable[Finding]) -> None:
 
 def _refuse_unless_raw(store: FileStore) -> None:
     """Raises: UsageError if nothing says that a file which is no VHDX is a raw disk."""
-    looks = describe(store)
+    looks = recognise(*both_ends(store, PROBE_SIZE))
     is_named_raw = store.is_block_device or PurePath(store.name).suffix.lower() in RAW_SUFFIXES
-    if is_named_raw and not looks.is_known:
+    if is_named_raw and looks.name is None:
         return
-    doubt = " all the same" if looks.is_known else ""
+    doubt = " all the same" if looks.name is not None else ""
     raise UsageError(f"{store.name}: not a VHDX but {looks}; if it is a raw disk{doubt}, say so with -f raw")

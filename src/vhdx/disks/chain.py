@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vhdx.disks.image import Kind
     from vhdx.disks.raw import RawDevice
     from vhdx.engine.opening import ReplayMode
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
 
 MAX_DEPTH: Final = 256
 """Files in one chain; OpenVMM has the same limit."""

@@ -7,12 +7,13 @@ from typing import IO, TYPE_CHECKING, Literal, cast
 
 from vhdx._sync import THREADS, Sync
 from vhdx.blockdev.device import Limits
-from vhdx.disks.layered_device import LEFT_TO_PARENT, reading_limits
+from vhdx.disks.layer import LEFT_TO_PARENT
+from vhdx.disks.layered_device import reading_limits
 from vhdx.disks.writable_device import WritableLayers, writing_limits
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
-from vhdx.engine.read_plan import ReadPlan, Span
+from vhdx.engine.read_plan import ReadPlan
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.report import Report
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
+    from vhdx.blockdev.span import Span
     from vhdx.engine.blocks.requests import Writer
+    from vhdx.findings import Finding
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
     from vhdx.format.parent_locator import ParentLocator
-    from vhdx.report import Finding
 
 Source = str | os.PathLike[str] | IO[bytes] | ByteStore
 """What an image can be opened from: a path, a binary file object, a store."""
@@ -76,7 +78,7 @@ class Image(WritableLayers):
     def _build_plan(self) -> None:
         opened, pages = self.opened, self.pages
         self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
-        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.breach)
+        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.judge)
 
     @classmethod
     def open(
@@ -160,13 +162,7 @@ class Image(WritableLayers):
         from vhdx.engine.scan.large_table import scan_blocks
 
         for finding in scan_blocks(self.bat, self.opened.block_rules):
-            self._report.breach(
-                finding.code,
-                finding.structure,
-                finding.file_offset,
-                found=finding.found,
-                expected=finding.expected,
-            )
+            self._report.judge(finding)
 
     @property
     def name(self) -> str:

@@ -1,100 +1,32 @@
-"""Reading through layers: a leaf and its parents as one block device ([MS-VHDX] 2.4; FORMAT 7.2).
-
-A range that a layer leaves to its parent is asked of the next layer; a layer that is smaller than the range
-asked of it answers zeroes for the rest, and hides whatever deeper layers hold there.
-"""
+"""Reading through layers: a leaf and its parents as one block device. What a layer is: see `layer`."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final
 
 from vhdx import _host
 from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
+from vhdx.blockdev.span import Span, SpanKind
+from vhdx.disks.layer import LEFT_TO_PARENT, resolve
 from vhdx.disks.stream import DeviceStream
-from vhdx.engine.read_plan import Span, SpanKind
 from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError
 from vhdx.storage.base import StoreKind, read_ahead, reader_of
 from vhdx.storage.overlay import OverlayStore
 from vhdx.storage.zeroes import fill_zeroes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Self
 
     from vhdx._buffer import Buffer
+    from vhdx.disks.layer import Layer
     from vhdx.storage.base import ByteStore
 
 _MAX_HINTS: Final = 1024
 """Pieces that one `cache` looks at; sector by sector, a range can be of very many."""
-
-
-class Layer(Protocol):
-    """One file of a chain, as far as reading through it goes. Offsets and sizes in bytes."""
-
-    @property
-    def name(self) -> str:
-        """What to call the file in a message."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Virtual size."""
-        ...
-
-    @property
-    def store(self) -> ByteStore:
-        """Where the file's bytes are read from."""
-        ...
-
-    def spans(self, offset: int, length: int) -> Iterator[Span]:
-        """Split a range inside the layer by where its content comes from."""
-        ...
-
-    def plain_file_offset(self, offset: int, length: int) -> int:
-        """File offset of a range that lies in one sound, fully present block; -1 if it does not.
-
-        LEFT_TO_PARENT if it lies in one block of which the layer holds nothing.
-        """
-        ...
-
-
-LEFT_TO_PARENT: Final = -2
-"""What `Layer.plain_file_offset` says of a range that the next layer decides."""
-
-
-class Piece(NamedTuple):
-    """A span, and the depth of the layer that decides it; kind PARENT: in a parent that is not there."""
-
-    depth: int
-    span: Span
-
-
-def resolve(layers: Sequence[Layer], offset: int, length: int) -> Iterator[Piece]:
-    """Find for every part of a range the layer that decides it, in order, without recursion.
-
-    Raises: CorruptImageError when a part is reached that a layer cannot vouch for; OSError.
-    """
-    pending = [_clipped(layers[0], offset, length)]
-    while pending:
-        depth = len(pending) - 1
-        for span in pending[-1]:
-            if span.kind is SpanKind.PARENT and depth + 1 < len(layers):
-                pending.append(_clipped(layers[depth + 1], span.offset, span.length))
-                break
-            yield Piece(depth, span)
-        else:
-            pending.pop()
-
-
-def _clipped(layer: Layer, offset: int, length: int) -> Iterator[Span]:
-    inside = max(0, min(length, layer.size - offset))
-    if inside:
-        yield from layer.spans(offset, inside)
-    if inside < length:
-        yield Span(SpanKind.UNALLOCATED, offset + inside, length - inside, 0)
 
 
 class LayeredDevice:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vhdx import _host
 from vhdx.blockdev.device import MAX_READ_AHEAD, Ability, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
+from vhdx.blockdev.span import Span, SpanKind
 from vhdx.errors import ImageClosedError, ImagePoisonedError, ReadOnlyImageError
 from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead, space_control
 from vhdx.storage.file import FileStore
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vhdx._buffer import Buffer
-    from vhdx.engine.read_plan import Span
 
 _SECTOR_SIZE: Final = 512
 _PAGE_SIZE: Final = 4096
@@ -259,14 +259,12 @@ class RawDevice:
     # -- as the lowest layer of a chain ------------------------------------------------------------------------
 
     def spans(self, offset: int, length: int) -> Iterator[Span]:
-        """Split a range by where its content comes from; see `layers.Layer`. Raises: OSError."""
-        from vhdx.engine.read_plan import Span, SpanKind  # late: a raw disk alone needs nothing of VHDX
-
+        """Split a range by where its content comes from. Raises: OSError."""
         for start, count, kind in self._store_extents(offset, length):
             yield Span(SpanKind.ZERO if kind is StoreKind.HOLE else SpanKind.DATA, start, count, start)
 
     def plain_file_offset(self, offset: int, length: int) -> int:  # noqa: ARG002 - every range is plain
-        """File offset of a range; see `layers.Layer`."""
+        """File offset of a range."""
         return offset
 
     def close(self) -> None:

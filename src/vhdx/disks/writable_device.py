@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.extent import Extent
-    from vhdx.disks.layered_device import Layer
+    from vhdx.disks.layer import Layer
     from vhdx.engine.blocks.requests import Writer
 
 

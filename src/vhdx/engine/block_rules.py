@@ -6,6 +6,7 @@ The facts are fixed when the image is opened; every look-up is judged anew, beca
 from bisect import bisect_right
 from collections.abc import Iterable
 
+from vhdx.findings import Finding
 from vhdx.format.bat import (
     MAY_ANCHOR,
     OWNS_SPACE,
@@ -23,7 +24,6 @@ from vhdx.format.constants import (
     MAX_BLOCK_FILE_OFFSET,
 )
 from vhdx.format.geometry import Geometry
-from vhdx.report import Finding
 from vhdx.rules import RuleCode
 
 

@@ -18,7 +18,7 @@ from vhdx.format.constants import (
     HEADER_SECTION_SIZE,
     REGION_TABLE_FILE_OFFSETS,
 )
-from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
+from vhdx.format.file_identifier import IDENTIFIER_SIZE, SIGNATURE, FileIdentifier
 from vhdx.format.geometry import Geometry
 from vhdx.format.guids import PARENT_LOCATOR
 from vhdx.format.metadata import (
@@ -30,7 +30,7 @@ from vhdx.format.metadata import (
     check_table,
 )
 from vhdx.format.parent_locator import ParentLocator
-from vhdx.format.recognise import VHDX_SIGNATURE, describe
+from vhdx.format.recognise import PROBE_SIZE, recognise
 from vhdx.format.region_table import (
     REGION_TABLE_SIZE,
     Region,
@@ -40,7 +40,7 @@ from vhdx.format.region_table import (
 )
 from vhdx.report import Breach, Report
 from vhdx.rules import RuleCode
-from vhdx.storage.base import ByteStore, pread
+from vhdx.storage.base import ByteStore, both_ends, pread
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -86,9 +86,7 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
     regions = check_regions(table, table_offset, log, size, report.breach)
     metadata, known = read_metadata_table(store, regions.metadata, report.breach)
     parameters = _read_parameters(store, regions.metadata, known, report.breach)
-    geometry = Geometry(
-        parameters.virtual_size, parameters.block_size, parameters.logical_sector_size, parameters.has_parent
-    )
+    geometry = parameters.geometry
     _check_bat_size(regions.bat, geometry, report.breach)
     structures = [(region.file_offset, region.end, region.name) for region in regions.all if region.length]
     if log[1]:
@@ -112,9 +110,9 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
 def read_identifier(store: ByteStore, file_size: int, breach: Breach) -> FileIdentifier:
     """Read the identifier. Raises: FormatError through `breach`; OSError."""
     data = pread(store, IDENTIFIER_SIZE, 0)
-    if data[: len(VHDX_SIGNATURE)] != VHDX_SIGNATURE:
-        found = repr(data[: len(VHDX_SIGNATURE)])
-        hint = f"the file is not a VHDX but {describe(store)}"
+    if data[: len(SIGNATURE)] != SIGNATURE:
+        found = repr(data[: len(SIGNATURE)])
+        hint = f"the file is not a VHDX but {recognise(*both_ends(store, PROBE_SIZE))}"
         breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="b'vhdxfile'", hint=hint)
     if file_size < HEADER_SECTION_SIZE:
         found = f"{file_size} bytes"

@@ -22,10 +22,10 @@ from vhdx.engine.session.in_flight import InFlight
 from vhdx.engine.session.log_writer import LogWriter
 from vhdx.engine.session.session import WriteSession
 from vhdx.engine.side_files import side_files
-from vhdx.errors import ImageStateError
+from vhdx.errors import ImageStateError, refusal
+from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
-from vhdx.report import Finding
-from vhdx.rules import RULES, RuleCode, Severity
+from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import is_block_device, is_writable
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def judge_for_writing(
         )
     for finding in report.findings:
         if finding.code in _UNWRITABLE:
-            raise finding.as_error(store.name)
+            raise refusal(finding, store.name)
     header = opened.headers.current
     if not has_headroom(header):
         where = HEADER_FILE_OFFSETS[opened.headers.current_index]
         exhausted = Finding(RuleCode.HEADER_SEQUENCE_EXHAUSTED, "headers", where, str(header.sequence_number))
-        raise exhausted.as_error(store.name)
+        raise refusal(exhausted, store.name)
     tracked = side_files(store)
     if tracked and not ignore_change_tracking:
         raise ImageStateError(
@@ -73,8 +73,8 @@ def judge_for_writing(
         )
     scan = BlockScan(bat, opened.block_rules)
     for finding in scan.findings():
-        if RULES[finding.code].severity is Severity.ERROR:
-            raise finding.as_error(store.name)
+        if finding.severity is Severity.ERROR:
+            raise refusal(finding, store.name)
         report.note(finding)
     _check_growth(opened, scan, store)
     return scan
@@ -89,7 +89,7 @@ def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
         found, expected = f"a size of {opened.replay.file_size:#x}", f"<= {ceiling:#x}"
         log_offset = opened.headers.current.log_offset
         finding = Finding(RuleCode.LOG_GROWTH_LIMIT, "log", log_offset, found, expected)
-        raise finding.as_error(store.name)
+        raise refusal(finding, store.name)
 
 
 def make_writer(

@@ -4,34 +4,16 @@ Every state of a block has its arm here; `format.bat.CONTENT` says what each mea
 """
 
 from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
+from vhdx.blockdev.span import Span, SpanKind
 from vhdx.engine.bat_table import BatTable, BlockRun
 from vhdx.engine.block_rules import BlockRules, is_bitmap_present
+from vhdx.findings import Finding
 from vhdx.format.bat import CONTENT, Content, PayloadState, entry_file_offset, entry_state
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs
-from vhdx.report import Breach, Finding
 from vhdx.rules import RuleCode
-
-
-class SpanKind(Enum):
-    """Where a span's content comes from."""
-
-    DATA = "this file"
-    ZERO = "zeroes, says this file"
-    UNALLOCATED = "zeroes, because nothing says otherwise"
-    PARENT = "the parent"
-
-
-class Span(NamedTuple):
-    """A virtual range whose content comes from one place. Bytes; `file_offset` counts for DATA only."""
-
-    kind: SpanKind
-    offset: int
-    length: int
-    file_offset: int
 
 
 class ReadPlan:
@@ -42,13 +24,13 @@ class ReadPlan:
         bat: BatTable,
         rules: BlockRules,
         read_bitmap: Callable[[int, int], bytes],
-        breach: Breach,
+        judge: Callable[[Finding], None],
     ) -> None:
-        """`read_bitmap(length, file_offset)` reads the file's metadata."""
+        """`read_bitmap(length, file_offset)` reads the file's metadata; `judge` raises for a finding, or keeps it."""
         self._bat = bat
         self._rules = rules
         self._read_bitmap = read_bitmap
-        self._breach = breach
+        self._report = judge
         self._geometry = rules.geometry
 
     def spans(self, offset: int, length: int) -> Iterator[Span]:
@@ -146,12 +128,3 @@ class ReadPlan:
             return False
         file_offset = entry_file_offset(run.entry)
         return self._rules.is_clear(file_offset, file_offset + run.length * self._geometry.block_size)
-
-    def _report(self, finding: Finding) -> None:
-        self._breach(
-            finding.code,
-            finding.structure,
-            finding.file_offset,
-            found=finding.found,
-            expected=finding.expected,
-        )

@@ -20,10 +20,11 @@ from vhdx.engine.scan.bitmaps import scan_bitmaps
 from vhdx.engine.scan.large_table import BlockScan
 from vhdx.engine.side_files import side_files
 from vhdx.errors import FormatError, NotVhdxError, UnsupportedFeatureError
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import BAT_ENTRY_SIZE, HEADER_SECTION_SIZE
-from vhdx.report import Finding, Report, finding_of
-from vhdx.rules import RULES, RuleCode, Severity
+from vhdx.report import Report
+from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread_zero_extended
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class CheckSummary:
 
     def count(self, severity: Severity) -> int:
         """Breaches of one severity."""
-        return sum(number for code, number in self.counts.items() if RULES[code].severity is severity)
+        return sum(number for code, number in self.counts.items() if code.severity is severity)
 
     @property
     def worst(self) -> Severity | None:
@@ -110,7 +111,7 @@ class CheckRun:
             raise
         except FormatError as error:
             yield from report.findings
-            yield finding_of(error)
+            yield error.finding
             return
         yield from report.findings
         if file_size % MIB:

@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vhdx.engine.side_files import side_files
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import HEADER_FILE_OFFSETS
-from vhdx.report import Finding
 from vhdx.rules import RuleCode
 
 if TYPE_CHECKING:

@@ -219,6 +219,11 @@ def pread(store: ByteStore, length: int, file_offset: int) -> bytes:
     return bytes(buffer) if count == length else bytes(memoryview(buffer)[:count])
 
 
+def both_ends(store: ByteStore, length: int) -> tuple[bytes, bytes]:
+    """Read the first and the last `length` bytes; they overlap in a short store. Raises: OSError."""
+    return pread(store, length, 0), pread(store, length, max(store.size() - length, 0))
+
+
 def pread_zero_extended(store: ByteStore, length: int, file_offset: int) -> bytes:
     """Read `length` bytes, with zeroes for what lies past the end of the store."""
     buffer = bytearray(length)

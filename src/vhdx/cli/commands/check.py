@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vhdx.cli.options import Parser
+    from vhdx.findings import Finding
     from vhdx.ops.check import CheckRun, CheckSummary
-    from vhdx.report import Finding
 
 _EXIT_CODES = {Severity.ERROR: 2, Severity.LEAK: 3}
 

@@ -13,6 +13,7 @@ from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.blocks.plan import BlockFacts
 from vhdx.engine.page_cache import PageChange, entry_change
 from vhdx.engine.session.log_writer import MAX_PAGES
+from vhdx.errors import refusal
 from vhdx.format.bat import (
     OFFSET_MASK,
     STATE_MASK,
@@ -23,7 +24,7 @@ from vhdx.format.bat import (
 )
 from vhdx.format.constants import BAT_ENTRY_SIZE, BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs, set_bits
-from vhdx.rules import RULES, Severity
+from vhdx.rules import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from vhdx.engine.session.commit import Committer
     from vhdx.engine.session.host_space import HostSpace
     from vhdx.engine.session.in_flight import InFlight
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
     from vhdx.storage.base import ByteStore
 
 
@@ -103,8 +104,8 @@ class BlockTables:
 
     def _refuse(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            if RULES[finding.code].severity is Severity.ERROR:
-                raise finding.as_error(self._store.name)
+            if finding.severity is Severity.ERROR:
+                raise refusal(finding, self._store.name)
 
     # -- changing it -------------------------------------------------------------------------------------------
 

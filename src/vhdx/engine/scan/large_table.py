@@ -17,6 +17,7 @@ from vhdx.engine.bat_table import NUMPY_THRESHOLD_BLOCKS
 from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.interval_set import IntervalSet
 from vhdx.engine.scan.small_table import UNOWNED_PLAIN, look_at
+from vhdx.findings import Finding
 from vhdx.format.bat import (
     OFFSET_MASK,
     RESERVED_MASK,
@@ -28,7 +29,6 @@ from vhdx.format.constants import (
     HEADER_SECTION_SIZE,
     MAX_BLOCK_FILE_OFFSET,
 )
-from vhdx.report import Finding
 from vhdx.rules import RuleCode
 
 if TYPE_CHECKING:

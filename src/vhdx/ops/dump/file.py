@@ -13,10 +13,9 @@ from vhdx.engine.opening import read_identifier
 from vhdx.format import header, region_table
 from vhdx.format.checksum import stored_checksum
 from vhdx.format.constants import HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
-from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
+from vhdx.format.file_identifier import IDENTIFIER_SIZE, SIGNATURE, FileIdentifier
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.format.header import HEADER_SIZE, Header
-from vhdx.format.recognise import VHDX_SIGNATURE
 from vhdx.format.region_table import REGION_TABLE_SIZE, Region, RegionTable, check_regions
 from vhdx.ops.dump.bat import dump_bat
 from vhdx.ops.dump.log import LogDump
@@ -28,7 +27,7 @@ from vhdx.storage.base import ByteStore, pread, pread_zero_extended
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
 
 _AFTER_REPLAY: Final = " after replay"
 _UNKNOWN_PLACE: Final = "no region table tells where it is"
@@ -77,7 +76,7 @@ class _FileDump:
 
     def _has_any_signature(self) -> bool:
         places = [
-            (0, VHDX_SIGNATURE),
+            (0, SIGNATURE),
             *((offset, header.SIGNATURE) for offset in HEADER_FILE_OFFSETS),
             *((offset, region_table.SIGNATURE) for offset in REGION_TABLE_FILE_OFFSETS),
         ]
@@ -87,7 +86,7 @@ class _FileDump:
         raw = pread_zero_extended(self._store, IDENTIFIER_SIZE, 0)
         _, findings = collect(partial(read_identifier, self._store, self._file_size))
         fields = {
-            "signature": raw[: len(VHDX_SIGNATURE)].decode("latin-1"),
+            "signature": raw[: len(SIGNATURE)].decode("latin-1"),
             "creator": FileIdentifier.decode(raw).creator,
             "file-size": self._file_size,
         }
@@ -170,11 +169,7 @@ class _FileDump:
 
 
 def _is_valid_header(raw: bytes) -> bool:
-    return Header.decode(raw, "", 0, _ignore) is not None
-
-
-def _ignore(*_: object, **__: object) -> None:
-    """Take a breach that is told elsewhere."""
+    return Header.decode(raw, "", 0, Report().breach) is not None
 
 
 def _likely_header(pair: HeaderPair | None, raws: list[bytes]) -> Header | None:

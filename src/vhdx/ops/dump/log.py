@@ -14,10 +14,11 @@ from vhdx.engine.log_replay import (
     replay_in_memory,
 )
 from vhdx.errors import FormatError
+from vhdx.findings import Finding
 from vhdx.format.constants import LOG_SECTOR_SIZE, MAX_LOG_LENGTH, REGION_TABLE_FILE_OFFSETS
 from vhdx.format.region_table import REGION_TABLE_SIZE
 from vhdx.ops.dump.structure import Structure, collect
-from vhdx.report import Finding, Report, finding_of
+from vhdx.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,7 @@ class LogDump:
             for candidate in ring.candidates(any_guid=True):
                 yield self._entry(ring, candidate, is_active=candidate.position in active)
         except FormatError as error:
-            yield whole._replace(name="rest of the log", fields={}, findings=(finding_of(error),))
+            yield whole._replace(name="rest of the log", fields={}, findings=(error.finding,))
 
     def _active_positions(self) -> set[int]:
         if not self._header.log_in_use:

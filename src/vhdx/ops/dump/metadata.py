@@ -25,8 +25,8 @@ from vhdx.storage.base import pread, pread_zero_extended
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vhdx.findings import Finding
     from vhdx.format.region_table import Region
-    from vhdx.report import Finding
     from vhdx.storage.base import ByteStore
 
     _Entries = tuple[dict[str, Any], ...]
