@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import uuid4
 
-from vhdx import _host
+from vhdx import __version__, _host
 from vhdx._units import KIB, MIB, align_up
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
@@ -139,7 +139,7 @@ class ImageWriter:
         self._write_region_tables()
         self._write_headers()
         self._store.flush()
-        self._store.pwrite(FileIdentifier(_creator()).encode(), 0)
+        self._store.pwrite(FileIdentifier(f"vhdx {__version__}").encode(), 0)
         self._store.flush()
 
     def _write_region_tables(self) -> None:
@@ -193,16 +193,6 @@ def reserve_space(store: ByteStore, length: int) -> None:
     with memoryview(_ZEROES) as zeroes:
         for position in range(0, length, len(zeroes)):
             store.pwrite(zeroes[: length - position], position)
-
-
-def _creator() -> str:
-    """The program's name and version, for the file type identifier."""
-    from importlib import metadata  # late: it is slow to import
-
-    try:
-        return f"vhdx {metadata.version('vhdx')}"
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "vhdx"
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from vhdx.cli.output import (
     size_text,
     warn_unreliable,
 )
-from vhdx.ops.info import image_info
+from vhdx.ops.info import info as image_info
 
 if TYPE_CHECKING:
     import argparse
