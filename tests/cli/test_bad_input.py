@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Vhdx
+from support.command import Vhdx
 from vhdx import _host
 from vhdx.storage.file import FileStore
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import MIB, Vhdx
+from support.command import Vhdx
+from support.units import MIB
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import MIB, Argument, Vhdx
+from support.command import Argument, Vhdx
+from support.units import MIB
 from vhdx import Image
 from vhdx import open as open_disk
 from vhdx.cli.progress import ProgressLine

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cli.running import MIB, Argument, Vhdx
+from support.command import Argument, Vhdx
+from support.units import MIB
 from vhdx.format.guids import guid_text
 from vhdx.testing import ImageBuilder, LocatorPair
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import vhdx as library
-from cli.running import Vhdx
+from support.command import Vhdx
 
 
 def test_vhdx_scores_100(vhdx: Vhdx, image: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from cli.running import MIB
+from support.units import MIB
 from vhdx.cli.options import Parser, UsageError, add_opening, add_parents, add_writing
 from vhdx.cli.sources import open_source
 from vhdx.disks.raw import RawDevice

@@ -14,8 +14,8 @@ from proof.crash.faults import STANDARD_PROGRAM, FaultLoop
 from proof.crash.subject import VhdxSubject
 from proof.crash.threads import all_programs
 from proof.crash.workloads import Workload, record, try_record
+from support.units import MIB
 from vhdx._buffer import Buffer
-from vhdx._units import MIB
 from vhdx.blockdev.extent import Extent
 from vhdx.engine.header_pair import HeaderPair
 from vhdx.engine.session import log_writer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import MIB, TIB
+from support.units import MIB, TIB
 from vhdx.blockdev.device import Limits, clip_length
 from vhdx.blockdev.extent import Extent
 from vhdx.disks.chain import Disk

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proof.crash.programs import attempt, need, run
+from support.programs import attempt, need, run
 from support.served_disks import SIZE, chain_of_three, image_of, mottled_raw
 from support.serving import Serving, run_vhdx, serving, uri_of
 

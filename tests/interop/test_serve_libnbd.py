@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import run
+from support.programs import run
 from support.served_disks import assert_sound, chain_of_three, flattened, image_of, mottled_raw
 from support.serving import Serving, serving
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.testing import ImageBuilder
 
 pytestmark = pytest.mark.interop

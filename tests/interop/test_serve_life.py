@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from nbd.talking import Talk
-from proof.crash.programs import need, run
+from support.nbd_connection import Talk
+from support.programs import need, run
 from support.served_disks import SIZE, assert_sound, image_of, mottled_raw
 from support.serving import (
     STOP_SECONDS,
@@ -28,7 +28,7 @@ from support.serving import (
     serving,
     uri_of,
 )
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 from vhdx.ops.create import create
 
 pytestmark = pytest.mark.interop

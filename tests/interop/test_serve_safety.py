@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from proof.crash.programs import need, run
 from support.dirty import GROWN, applied, grow, unlogged
+from support.programs import need, run
 from support.served_disks import SIZE, assert_sound, chain_of_three, flattened, image_of, mottled_raw
 from support.serving import connected, environment, run_vhdx, serve_command, serving
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 
 pytestmark = pytest.mark.interop
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd.talking import (
+from support.nbd_connection import (
     DF,
     DISC,
     FAST_ZERO,
@@ -29,8 +29,8 @@ from nbd.talking import (
     Puppet,
     session,
 )
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.errors import CorruptImageError, ImagePoisonedError
 from vhdx.findings import Finding

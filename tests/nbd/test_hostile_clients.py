@@ -18,8 +18,8 @@ from struct import pack
 import pytest
 
 import vhdx
-from nbd.certificates import SERVER_NAME, make_ca, write_server
 from support import nbd_wire as wire
+from support.certificates import SERVER_NAME, make_ca, write_server
 from support.nbd_client import (
     CACHE,
     DF,
@@ -47,7 +47,7 @@ from support.nbd_client import (
     Reply,
 )
 from support.nbd_server import Served, serving
-from vhdx._units import KIB, MIB, TIB
+from support.units import KIB, MIB, TIB
 from vhdx.blockdev.device import DirectDevice
 from vhdx.disks.raw import RawDevice
 from vhdx.nbd import budget, server

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vhdx
+from support.units import MIB, TIB
 from vhdx import ParentNotFoundError
-from vhdx._units import MIB, TIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.compare import Difference, compare
 from vhdx.ops.convert import convert

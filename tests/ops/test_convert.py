@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdx
+from support.units import MIB, TIB
 from vhdx import Extent, Limits, ParentNotFoundError, RequestError, _host
-from vhdx._units import MIB, TIB
 from vhdx.blockdev.device import Range
 from vhdx.disks.raw import RawDevice
 from vhdx.engine.new_image import ImageWriter

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdx
-from vhdx._units import GIB, MIB
+from support.units import GIB, MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing import ImageBuilder, ReferenceDisk

@@ -4,10 +4,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdx
-from support.stores import CountingStore
+from support.units import MIB
 from vhdx import Image
-from vhdx._units import MIB
-from vhdx.testing import ImageBuilder, ReferenceDisk
+from vhdx.testing import CountingStore, ImageBuilder, ReferenceDisk
 from vhdx.testing.image.strategies import chains, dirty_images, images, requests
 
 examples = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

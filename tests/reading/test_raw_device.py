@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from support.units import KIB, MIB
 from vhdx import Ability, ImageClosedError, ImageLockedError, RequestError, _host
-from vhdx._units import KIB, MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore

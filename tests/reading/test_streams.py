@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.testing import ImageBuilder
 from vhdx.testing.hostile.mutation_bases import base_image
 

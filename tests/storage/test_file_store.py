@@ -14,8 +14,8 @@ from typing import IO, Any, cast
 
 import pytest
 
+from support.units import GIB, MIB
 from vhdx import _host
-from vhdx._units import GIB, MIB
 from vhdx.storage import descriptor, durable, libc
 from vhdx.storage.base import StoreExtent, StoreKind, pread
 from vhdx.storage.copy import copy_range

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
 from vhdx.storage.file import FileStore
 from vhdx.storage.fileobj import FileObjectStore

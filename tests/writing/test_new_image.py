@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
+from support.units import GIB, KIB, MIB, TIB
 from vhdx import Image, NotVhdxError, RequestError, __version__
-from vhdx._units import GIB, KIB, MIB, TIB
 from vhdx.engine.new_image import ImageWriter
 from vhdx.format.bat import PayloadState
 from vhdx.format.guids import ZERO_GUID
