@@ -184,8 +184,7 @@ class Copier:
             with self._view[:length] as part:
                 count = store.pread_into(part, file_offset)
         if count < length:
-            name = getattr(store, "name", None)
-            raise OSError(errno.EIO, "the file has become shorter while it was read", name)
+            raise OSError(errno.EIO, "the file has become shorter while it was read", store.name)
 
     def _write(self, start: int, end: int, file_offset: int) -> None:
         with self._view[start:end] as part:
