@@ -10,6 +10,8 @@ What is public stands here and in `vhdx.testing`. The modules that the names com
 
 from typing import TYPE_CHECKING, Any
 
+from vhdx._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from vhdx.blockdev.device import ZERO as ZERO
     from vhdx.blockdev.device import Ability as Ability
@@ -74,8 +76,6 @@ if TYPE_CHECKING:
 
     open = open_disk
     check = check_image
-
-__version__ = "0.1.0"
 
 # Where each public name comes from. It is imported when it is first used: a command that needs one module must
 # not wait for all of them. The imports for type checkers,

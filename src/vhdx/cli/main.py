@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from vhdx import __version__
+from vhdx._version import __version__
 from vhdx.cli.options import Parser, UsageError
 from vhdx.cli.output import complain, describe_os_error, flush_output
 from vhdx.errors import VhdxError

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import uuid4
 
-from vhdx import __version__
 from vhdx._units import KIB, align_up
+from vhdx._version import __version__
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.constants import (
