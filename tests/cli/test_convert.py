@@ -105,7 +105,7 @@ def test_reader_of_stdout_that_goes_away_is_no_error(image: Path) -> None:
         (["-f", "vhd", "SRC", "new.vhdx"], "invalid choice"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_impossible_options_are_refused_before_anything_is_written(
     vhdx: Vhdx, image: Path, arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(image.parent)

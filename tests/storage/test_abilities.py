@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.storage.base import (
     FileFacts,
     QuickReads,
