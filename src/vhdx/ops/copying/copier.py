@@ -26,7 +26,7 @@ from vhdx.ops.copying.unit_workers import Stopped, UnitWorkers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, data_runs
 from vhdx.ops.progress import Progress
 from vhdx.storage.base import ByteStore
-from vhdx.storage.copy import copy_range, try_reflink
+from vhdx.storage.copy import RangeCopier
 
 _FIRST_LOOK: Final = 64 * KIB
 """Bytes that are read where sharing the rest is likely to succeed."""
@@ -85,6 +85,7 @@ class Copier:
         self._can_share = False
         self._buffer = bytearray(BUFFER_SIZE)
         self._view = memoryview(self._buffer)
+        self._ranges = RangeCopier(target.store, self._buffer)
 
     def copy(self, number: int, unit: Unit) -> None:
         """Copy the unit that is the `number`-th. `done` grows by the bytes of data in it.
@@ -118,9 +119,7 @@ class Copier:
             self._look_whether_to_stop()
             length = min(_KERNEL_STEP, part.length - start)
             place = slot.at(part.offset + start, length)
-            copy_range(
-                store, part.file_offset + start, self._target.store, place, length, buffer=self._buffer
-            )
+            self._ranges.copy(store, part.file_offset + start, place, length)
             self.done += length
 
     def _copy_sparsely(self, part: UnitPart, store: ByteStore | DeviceReader, slot: _Slot) -> None:
@@ -151,7 +150,7 @@ class Copier:
         if not length:
             return 0
         place = slot.at(part.offset + done, length)
-        self._can_share = try_reflink(store, part.file_offset + done, self._target.store, place, length)
+        self._can_share = self._ranges.share(store, part.file_offset + done, place, length)
         return length if self._can_share else 0
 
     def _read(self, store: ByteStore | DeviceReader, file_offset: int, length: int) -> None:
