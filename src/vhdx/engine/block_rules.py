@@ -1,6 +1,6 @@
-"""What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1; FORMAT 4.2-4.4).
+"""What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1).
 
-The facts are fixed when the image is opened; every look-up is judged anew, because nothing protects a BAT.
+A BAT has no checksum, so an entry is judged each time that it is looked up.
 """
 
 from bisect import bisect_right

@@ -53,7 +53,7 @@ class LogDump:
                 self.replay, self._findings = collect(
                     lambda breach: replay_in_memory(store, header, file_size, breach)
                 )
-            except OSError:  # met again, and told, when the entries are read
+            except OSError:  # reading the entries meets the same error, and reports it
                 pass
 
     def structures(self) -> Iterator[Structure]:
@@ -107,20 +107,10 @@ class LogDump:
         name, place = f"log entry at position {position:#x}", ring.file_offset + position
         if fault is not None:
             return Structure(name, place, LOG_SECTOR_SIZE, fields, findings=(Finding(fault, name, place),))
-        changes = self._changes(ring, candidate)
+        changes = self._changes(ring, candidate.entry)
         return Structure(name, place, entry.entry_length, fields, tuple(changes))
 
-    def _changes(self, ring: LogRing, candidate: Candidate) -> Iterator[dict[str, Any]]:
-        position, header, _ = candidate
-        entry = LogEntry(
-            position,
-            header.entry_length,
-            header.tail,
-            header.sequence_number,
-            header.descriptor_count,
-            header.flushed_file_offset,
-            header.last_file_offset,
-        )
+    def _changes(self, ring: LogRing, entry: LogEntry) -> Iterator[dict[str, Any]]:
         # The ring gives them from the last to the first; a bounded deque keeps the first ones.
         for descriptor, _, data_position in reversed(deque(ring.descriptors(entry), MAX_DESCRIPTORS_SHOWN)):
             yield {
