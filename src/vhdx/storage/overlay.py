@@ -31,6 +31,8 @@ class OverlayStore:
     """See the module. `base` is the store below, and is closed with the view.
 
     Every change raises io.UnsupportedOperation. Thread-safe if `base` and `load` are.
+
+    Once the base itself holds what the view shows, `settle` says so: from then on the base answers everything.
     """
 
     def __init__(
@@ -62,13 +64,13 @@ class OverlayStore:
         self._is_settled = False
 
     def settle(self) -> None:
-        """From now on the base itself holds what the view shows, and `load` must not be relied on."""
+        """Say that the base now holds what the view shows. Only reads that are under way may still call `load`."""
         self._is_settled = True
 
     def size(self) -> int:
         """Length of the view in bytes. Raises: ValueError."""
         self._check_open()
-        return self._size
+        return self.base.size() if self._is_settled else self._size
 
     def patched_sectors(self) -> Iterator[int]:
         """Numbers of the sectors that are replaced, ascending."""
@@ -80,12 +82,12 @@ class OverlayStore:
         Raises: OSError, ValueError.
         """
         end = file_offset + length
+        if self._is_settled:
+            return end <= self.base.size()
         return self._is_untouched(file_offset, end) and end <= min(self._size, self.base.size())
 
     def _is_untouched(self, start: int, end: int) -> bool:
         """Whether no patch and no zero interval meets [start, end)."""
-        if self._is_settled:
-            return True
         sectors = self._sectors
         index = bisect_left(sectors, start // SECTOR_SIZE)
         if index < len(sectors) and sectors[index] * SECTOR_SIZE < end:
@@ -96,6 +98,8 @@ class OverlayStore:
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
         """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError, as `load`."""
         self._check_open()
+        if self._is_settled:
+            return self.base.pread_into(buffer, file_offset)
         with memoryview(buffer) as whole, whole.cast("B") as view:
             end = min(file_offset + len(view), self._size)
             if end <= file_offset:
@@ -104,8 +108,6 @@ class OverlayStore:
                 self._read_base(view, file_offset, file_offset, end)
             else:
                 self._read_segments(view, file_offset, end)
-                if self._is_settled:  # Meanwhile: what was loaded may not have been a patch any more.
-                    self._read_base(view, file_offset, file_offset, end)
             return end - file_offset
 
     def _read_segments(self, view: memoryview, file_offset: int, end: int) -> None:
@@ -117,6 +119,9 @@ class OverlayStore:
                     _fill_zeroes(view, start - file_offset, stop - file_offset)
                 case StoreKind.OVERLAY:
                     self._read_patches(view, file_offset, start, stop)
+        if self._is_settled:
+            # Settled during this read: what has been loaded may have been overwritten where `load` finds it.
+            self._read_base(view, file_offset, file_offset, end)
 
     def _read_base(self, view: memoryview, origin: int, start: int, end: int) -> None:
         with view[start - origin : end - origin] as part:
@@ -169,13 +174,12 @@ class OverlayStore:
     def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
         """Split a range by what stands behind it. Raises: OSError, ValueError."""
         self._check_open()
+        if self._is_settled:
+            return self.base.extents(file_offset, length)
         return self._extents(file_offset, file_offset + length)
 
     def _extents(self, file_offset: int, end: int) -> Iterator[StoreExtent]:
         inside = max(file_offset, min(end, self._size))
-        if self._is_settled:
-            yield from self.base.extents(file_offset, inside - file_offset)
-            file_offset = inside
         for start, stop, kind in self._segments(file_offset, inside):
             if kind is StoreKind.DATA:
                 yield from self.base.extents(start, stop - start)
@@ -189,8 +193,8 @@ class OverlayStore:
         read_ahead(self.base, length, file_offset)
 
     def fileno(self) -> int | None:
-        """There is none: what `base.fileno()` gives is right only where `is_plain` says so."""
-        return None
+        """None before `settle`: until then the base's descriptor is right only for ranges that are `is_plain`."""
+        return self.base.fileno() if self._is_settled else None
 
     def pwrite(self, data: Buffer, file_offset: int) -> None:  # noqa: ARG002
         """Refuse. Raises: io.UnsupportedOperation."""
