@@ -68,15 +68,16 @@ class Candidate(NamedTuple):
 
     @property
     def entry(self) -> LogEntry:
-        """The entry that it is if nothing is wrong with it."""
+        """The entry that it is, if nothing is wrong with it."""
+        header = self.header
         return LogEntry(
             self.position,
-            self.header.entry_length,
-            self.header.tail,
-            self.header.sequence_number,
-            self.header.descriptor_count,
-            self.header.flushed_file_offset,
-            self.header.last_file_offset,
+            header.entry_length,
+            header.tail,
+            header.sequence_number,
+            header.descriptor_count,
+            header.flushed_file_offset,
+            header.last_file_offset,
         )
 
 

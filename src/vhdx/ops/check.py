@@ -63,7 +63,7 @@ class CheckRun:
     """One check of one file: iterate over `findings()` to the end; then `summary` tells the figures."""
 
     def __init__(self, check: Generator[Finding, None, CheckSummary]) -> None:
-        """Use `check_image`."""
+        """Use `check`."""
         self._summary: CheckSummary | None = None
         self._findings = self._keep_summary(check)
 
@@ -85,7 +85,7 @@ class CheckRun:
         return self._summary
 
 
-def check_image(
+def check(
     source: Source,
     *,
     lock: bool = True,
