@@ -11,6 +11,7 @@ from vhdx._sync import THREADS
 from vhdx._units import MIB
 from vhdx.engine.page_cache import PageCache
 from vhdx.testing.crash.history import History
+from vhdx.testing.crash.limits import some_points
 from vhdx.testing.crash.medium import Medium
 from vhdx.testing.crash.operations import Driver, Operation, Verb
 from vhdx.testing.crash.oracle import Violation
@@ -19,7 +20,6 @@ from vhdx.testing.crash.recording_store import RecordingStore, Step
 from vhdx.testing.crash.run import CrashRun
 from vhdx.testing.crash.scheduler import Scheduler
 from vhdx.testing.crash.schedules import explore, seeded
-from vhdx.testing.crash.states import some_points
 from vhdx.testing.crash.subject import fixed_entropy
 from vhdx.testing.crash.tally import CrashFinding
 
@@ -196,5 +196,5 @@ def judge_threads(
             store.steps,
             History(program.base.disk),
             workload=program.name,
-            only_points=some_points(store.steps, point_count, always=(end,)),
+            points=some_points(store.steps, point_count, always=(end,)),
         )

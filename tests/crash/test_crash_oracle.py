@@ -6,7 +6,7 @@ from proof.crash.bases import BASES
 from vhdx.disks.image import Image
 from vhdx.format.bat import PayloadState
 from vhdx.testing.crash.history import History
-from vhdx.testing.crash.oracle import Oracle
+from vhdx.testing.crash.oracle import Oracle, Violation
 from vhdx.testing.crash.recording_store import RecordingStore
 
 
@@ -21,5 +21,5 @@ def test_block_that_nobody_wrote_to_and_that_is_lost_is_found(name: str, block: 
     entry = int(PayloadState.ZERO).to_bytes(8, "little")
     content.write(entry, table.file_offset + geometry.entry_of_block(block) * 8)
     examined = Oracle(base.subject, base.shape).examine(content, History(base.disk))
-    assert examined.violation is not None
-    assert examined.violation.kind == "wrong content"
+    assert isinstance(examined, Violation)
+    assert examined.kind == "wrong content"
