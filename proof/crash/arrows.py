@@ -12,9 +12,7 @@ from vhdx.format.log import (
     LogEntryHeader,
     decode_descriptors,
 )
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Change, ChangeKind, RecordingStore, Step, StepKind
-from vhdx.testing.crash.tally import Moment
+from vhdx.testing.crash import Change, ChangeKind, Content, Moment, RecordingStore, Step, StepKind
 
 NOTHING: Final = "-    nothing yet"
 GUIDS: Final = "w,d  new GUIDs in a header"

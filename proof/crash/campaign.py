@@ -21,11 +21,16 @@ from proof.crash.workloads import (
     short_workloads,
     try_record,
 )
-from vhdx.testing.crash.limits import CrashLimits
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Operation, Verb, short_sequences
-from vhdx.testing.crash.oracle import Violation
-from vhdx.testing.crash.tally import CrashFinding, CrashTally
+from vhdx.testing.crash import (
+    CrashFinding,
+    CrashLimits,
+    CrashTally,
+    Medium,
+    Operation,
+    Verb,
+    Violation,
+    short_sequences,
+)
 
 BRIEF: Final = CrashLimits(per_point=8)
 """Few states at each moment, so that a small run sees many moments."""

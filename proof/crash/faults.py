@@ -15,14 +15,23 @@ from typing import Final
 
 from proof.crash.bases import CrashBase
 from vhdx._units import MIB
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.limits import CrashLimits, Points
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Driver, Operation, Verb
-from vhdx.testing.crash.oracle import Oracle, Violation
-from vhdx.testing.crash.recording_store import Call, Fault, RecordingStore
-from vhdx.testing.crash.run import CrashPlan, CrashRun
-from vhdx.testing.crash.subject import fixed_entropy
+from vhdx.testing.crash import (
+    Call,
+    CrashLimits,
+    CrashPlan,
+    CrashRun,
+    Driver,
+    Fault,
+    History,
+    Medium,
+    Operation,
+    Oracle,
+    Points,
+    RecordingStore,
+    Verb,
+    Violation,
+    fixed_entropy,
+)
 
 STANDARD_PROGRAM: Final = (
     Operation(Verb.WRITE, MIB, 4096),

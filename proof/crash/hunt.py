@@ -22,9 +22,7 @@ from proof.crash.workloads import (
     short_log_workload,
     try_record,
 )
-from vhdx.testing.crash.limits import CrashLimits
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import CrashLimits, CrashTally, Medium
 
 RULE: Final = "only a rule says so"
 MIXED: tuple[str, ...] = (

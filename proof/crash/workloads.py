@@ -9,21 +9,27 @@ from typing import Final
 from proof.crash.arrows import arrow_names
 from proof.crash.bases import CrashBase
 from vhdx.engine.session.log_writer import LogWriter
-from vhdx.testing.crash.history import ActionPhase, History, Mark
-from vhdx.testing.crash.limits import CrashLimits, some_points
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import (
-    MAX_WHOLE_WRITE,
+from vhdx.testing.crash import (
+    ActionPhase,
+    CrashLimits,
+    CrashPlan,
+    CrashRun,
+    CrashTally,
     Driver,
+    History,
+    Mark,
+    Medium,
     Operation,
+    RecordingStore,
+    Step,
+    StepKind,
     Verb,
+    fixed_entropy,
     random_sequence,
     short_sequences,
+    some_points,
 )
-from vhdx.testing.crash.recording_store import RecordingStore, Step, StepKind
-from vhdx.testing.crash.run import CrashPlan, CrashRun
-from vhdx.testing.crash.subject import fixed_entropy
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash.operations import MAX_WHOLE_WRITE
 
 SHORT_LOG: Final = 5 * 4096
 """A log that has room for the empty entry and two more of one page each."""

@@ -5,9 +5,7 @@ import pytest
 from proof.crash.bases import BASES
 from vhdx.disks.image import Image
 from vhdx.format.bat import PayloadState
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.oracle import Oracle, Violation
-from vhdx.testing.crash.recording_store import RecordingStore
+from vhdx.testing.crash import History, Oracle, RecordingStore, Violation
 
 
 @pytest.mark.parametrize(

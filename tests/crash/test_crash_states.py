@@ -6,11 +6,19 @@ from collections.abc import Callable
 import pytest
 
 from proof.crash.campaign import EXHAUSTIVE
-from vhdx.testing.crash.limits import CrashLimits, Points, some_points
-from vhdx.testing.crash.medium import MediaFault, Medium
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Call, Fault, RecordingStore
-from vhdx.testing.crash.states import CrashEnumerator, CrashState
+from vhdx.testing.crash import (
+    Call,
+    Content,
+    CrashEnumerator,
+    CrashLimits,
+    CrashState,
+    Fault,
+    MediaFault,
+    Medium,
+    Points,
+    RecordingStore,
+    some_points,
+)
 
 
 def states_of(

@@ -3,7 +3,7 @@
 from proof.crash.arrows import END, ENTRY, GUIDS, IN_PLACE, LOG_ON, PAYLOAD, RESTART, arrow_names
 from proof.crash.bases import dynamic
 from proof.crash.workloads import record, short_log_workload
-from vhdx.testing.crash.tally import CrashTally, Side
+from vhdx.testing.crash import CrashTally, Side
 
 
 def test_a_state_that_is_met_at_two_arrows_is_one_state() -> None:

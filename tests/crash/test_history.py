@@ -1,10 +1,20 @@
 """What a sector may hold after a crash follows from what was acknowledged, and a wrong one is named."""
 
-from vhdx.testing.crash.history import Action, ActionPhase, History, Mark
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.read_check import ReadMark, wrong_reads
-from vhdx.testing.crash.recording_store import Step, StepKind
-from vhdx.testing.crash.stamps import FIRST, GARBAGE, Stamp, describe_sector, stamps
+from vhdx.testing.crash import (
+    Action,
+    ActionPhase,
+    Content,
+    History,
+    Mark,
+    ReadMark,
+    Stamp,
+    Step,
+    StepKind,
+    describe_sector,
+    stamped_sectors,
+    wrong_reads,
+)
+from vhdx.testing.crash.stamps import FIRST, GARBAGE
 
 
 def write(number: int, *sectors: int, durable: bool = False) -> Action:
@@ -136,7 +146,7 @@ def test_what_was_at_work_in_a_killed_process_is_over() -> None:
 def test_a_wrong_sector_is_named_with_what_was_allowed() -> None:
     one = write(1, 0)
     found = history(*done(one), *done(flush(2)))
-    (wrong,) = found.wrong_sectors(stamps(7, 9 * 512, 512, FIRST + 1), 0)
+    (wrong,) = found.wrong_sectors(stamped_sectors(7, 9 * 512, 512, FIRST + 1), 0)
     assert "sector 9 of write 7, misplaced" in str(wrong)
     assert "sector 0 of the image's first content (write (action 1))" in str(wrong)
 

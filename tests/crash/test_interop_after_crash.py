@@ -16,10 +16,8 @@ import vhdx
 from proof.crash.bases import BASES
 from proof.crash.campaign import BRIEF, brief_workloads
 from proof.crash.workloads import record
-from vhdx.testing.crash.limits import some_points
-from vhdx.testing.crash.pages import PAGE_SIZE, Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.states import CrashEnumerator, CrashState
+from vhdx.testing.crash import Content, CrashEnumerator, CrashState, RecordingStore, some_points
+from vhdx.testing.crash.pages import PAGE_SIZE
 
 pytestmark = pytest.mark.interop
 

@@ -10,11 +10,18 @@ from proof.crash.campaign import BRIEF
 from proof.crash.record_rules import record_faults
 from proof.crash.workloads import Workload, crash_run, killed_workloads, record, try_record
 from proof.mutants.steps import discover
-from vhdx.testing.crash.history import ActionPhase, Mark
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Driver, Operation, Verb, random_sequence
-from vhdx.testing.crash.recording_store import RecordingStore, StepKind
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import (
+    ActionPhase,
+    CrashTally,
+    Driver,
+    Mark,
+    Medium,
+    Operation,
+    RecordingStore,
+    StepKind,
+    Verb,
+    random_sequence,
+)
 
 KILL = Operation(Verb.KILL)
 

@@ -22,13 +22,20 @@ from vhdx.engine.session import log_writer
 from vhdx.engine.session.header_writer import HeaderWriter
 from vhdx.format.guids import ZERO_GUID
 from vhdx.storage.base import ByteStore, pread, pread_zero_extended
-from vhdx.testing.crash.medium import MediaFault, Medium
-from vhdx.testing.crash.operations import DiskShape, Operation, Verb
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Call
-from vhdx.testing.crash.run import CrashPlan, try_crashes
-from vhdx.testing.crash.subject import CrashDevice, CrashSubject
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import (
+    Call,
+    Content,
+    CrashDevice,
+    CrashPlan,
+    CrashSubject,
+    CrashTally,
+    DiskShape,
+    MediaFault,
+    Medium,
+    Operation,
+    Verb,
+    try_crashes,
+)
 
 SHAPE = DiskShape(512, 512, is_fixed=True)
 PLACES = (0, 4096)

@@ -3,11 +3,7 @@
 import pytest
 
 from support.toy_writer import BLOCK, DATA_AT, FLAWS, ToySubject
-from vhdx.testing.crash.operations import DiskShape, Operation, Verb
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.run import try_crashes
-from vhdx.testing.crash.stamps import garbage
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import Content, CrashTally, DiskShape, Operation, Verb, garbage, try_crashes
 
 SHAPE = DiskShape(6 * BLOCK, BLOCK)
 PROGRAM = (

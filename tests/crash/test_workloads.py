@@ -13,9 +13,7 @@ from vhdx.disks.image import Image
 from vhdx.disks.writable_device import WritableLayers
 from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.session.header_writer import HeaderWriter
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Operation, Verb
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import CrashTally, Medium, Operation, Verb
 
 FLUSH = Operation(Verb.FLUSH)
 

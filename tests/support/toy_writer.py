@@ -12,10 +12,7 @@ from collections.abc import Iterator, Sequence
 from vhdx._buffer import Buffer
 from vhdx.blockdev.extent import Extent
 from vhdx.storage.base import ByteStore, pread_zero_extended
-from vhdx.testing.crash.medium import MediaFault
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.subject import CrashDevice, CrashSubject, ReplayEffect
+from vhdx.testing.crash import Content, CrashDevice, CrashSubject, MediaFault, RecordingStore, ReplayEffect
 
 BLOCK = 4096
 TABLE_AT = 4096

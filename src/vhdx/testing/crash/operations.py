@@ -12,7 +12,7 @@ from vhdx.testing.crash.history import SESSION_BEGINS, Action, ActionPhase, Mark
 from vhdx.testing.crash.pages import SECTOR_SIZE
 from vhdx.testing.crash.read_check import ReadMark
 from vhdx.testing.crash.recording_store import Call, RecordingStore
-from vhdx.testing.crash.stamps import FIRST, stamps
+from vhdx.testing.crash.stamps import FIRST, stamped_sectors
 from vhdx.testing.crash.subject import CrashDevice, CrashSubject
 
 MAX_WHOLE_WRITE: Final = 1 << 20
@@ -176,7 +176,7 @@ class Driver:
         data = b""
         match operation.verb:
             case Verb.WRITE | Verb.FUA:
-                data = stamps(number, offset, length, FIRST + self.sessions)
+                data = stamped_sectors(number, offset, length, FIRST + self.sessions)
                 first = offset // SECTOR_SIZE
                 sectors = {
                     first + index: data[at : at + SECTOR_SIZE]

@@ -12,7 +12,7 @@ from vhdx.testing.crash.medium import MediaFault
 from vhdx.testing.crash.operations import DiskShape
 from vhdx.testing.crash.pages import SECTOR_SIZE, Content
 from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import FIRST, stamps
+from vhdx.testing.crash.stamps import FIRST, stamped_sectors
 from vhdx.testing.crash.states import durable_content
 from vhdx.testing.crash.subject import CrashDevice, CrashSubject, ReplayEffect
 
@@ -174,7 +174,7 @@ class Oracle:
         start = block * self.shape.block_size // SECTOR_SIZE
         end = min(start + self.shape.block_size // SECTOR_SIZE, self.shape.size // SECTOR_SIZE)
         sector = start + choice // len(places) % min(end - start, 64)
-        data = stamps(FURTHER, sector * SECTOR_SIZE, SECTOR_SIZE, FIRST + FURTHER)
+        data = stamped_sectors(FURTHER, sector * SECTOR_SIZE, SECTOR_SIZE, FIRST + FURTHER)
         return Action(FURTHER, "write after the crash", {sector: data})
 
 
