@@ -128,14 +128,14 @@ class Image(WritableLayers):
         from vhdx.engine.opening_for_writing import judge_for_writing, make_writer
 
         opened, store = self.opened, self.file_store
-        scan = judge_for_writing(
+        summary = judge_for_writing(
             opened, self.bat, self._report, store, ignore_change_tracking=ignore_change_tracking
         )
         self.pages = PageCache(opened.store, sync=sync)
         self._build_plan()
         writer = make_writer(
             opened,
-            scan,
+            summary,
             store,
             self.pages,
             self.bat,
@@ -159,10 +159,9 @@ class Image(WritableLayers):
         self._leaf_read = reader_of(self.file_store)
 
     def _judge_blocks(self) -> None:
-        from vhdx.engine.scan.large_table import scan_blocks
+        from vhdx.engine.scan.table import judge_table
 
-        for finding in scan_blocks(self.bat, self.opened.block_rules):
-            self._report.judge(finding)
+        judge_table(self.bat, self.opened.block_rules, self._report.judge)
 
     @property
     def name(self) -> str:

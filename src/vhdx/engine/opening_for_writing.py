@@ -12,7 +12,7 @@ from vhdx._units import GIB
 from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.blocks.requests import Writer
 from vhdx.engine.blocks.tables import BlockTables
-from vhdx.engine.scan.large_table import BlockScan
+from vhdx.engine.scan.table import judge_table
 from vhdx.engine.session.allocator import Allocator
 from vhdx.engine.session.commit import Committer
 from vhdx.engine.session.file_tail import end_of_content
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.opening import Opened
     from vhdx.engine.page_cache import PageCache
+    from vhdx.engine.table_summary import TableSummary
     from vhdx.report import Report
     from vhdx.storage.base import ByteStore
 
@@ -47,8 +48,8 @@ _UNWRITABLE: Final = frozenset((RuleCode.LOG_BEYOND_END, RuleCode.HEADER_SEQUENC
 
 def judge_for_writing(
     opened: Opened, bat: BatTable, report: Report, store: ByteStore, *, ignore_change_tracking: bool
-) -> BlockScan:
-    """Judge everything that reading leaves to the moment it is met; return the scan of the whole BAT.
+) -> TableSummary:
+    """Judge everything that reading leaves to the moment it is met; return what the BAT says of the file's space.
 
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
     Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
@@ -71,20 +72,22 @@ def judge_for_writing(
             f"{store.name}: Hyper-V tracks the changes of this image ({tracked[0]}); writing to it would make"
             " the next incremental backup wrong; --ignore-change-tracking writes all the same"
         )
-    scan = BlockScan(bat, opened.block_rules)
-    for finding in scan.findings():
+
+    def judge(finding: Finding) -> None:
         if finding.severity is Severity.ERROR:
             raise refusal(finding, store.name)
         report.note(finding)
-    _check_growth(opened, scan, store)
-    return scan
+
+    summary = judge_table(bat, opened.block_rules, judge)
+    _check_growth(opened, summary, store)
+    return summary
 
 
-def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
+def _check_growth(opened: Opened, summary: TableSummary, store: ByteStore) -> None:
     if opened.replay is None:
         return
     structures_end = opened.block_rules.structures_end
-    ceiling = max(store.size(), scan.blocks_end, structures_end) + GROWTH_CEILING
+    ceiling = max(store.size(), summary.blocks_end, structures_end) + GROWTH_CEILING
     if opened.replay.file_size > ceiling:
         found, expected = f"a size of {opened.replay.file_size:#x}", f"<= {ceiling:#x}"
         log_offset = opened.headers.current.log_offset
@@ -94,7 +97,7 @@ def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
 
 def make_writer(
     opened: Opened,
-    scan: BlockScan,
+    summary: TableSummary,
     store: ByteStore,
     pages: PageCache,
     bat: BatTable,
@@ -107,9 +110,9 @@ def make_writer(
 ) -> Writer:
     """Put together what changes one file. `store` is the file itself, without a replay's overlay."""
     in_flight = InFlight(sync, store.name)
-    used_end = max(scan.blocks_end, opened.block_rules.structures_end)
+    used_end = max(summary.blocks_end, opened.block_rules.structures_end)
     file_size, kept_end = _length(opened, store, used_end)
-    allocator = Allocator(store, file_size, used_end, scan.free, in_flight, sync, on_growth, kept_end)
+    allocator = Allocator(store, file_size, used_end, summary.free, in_flight, sync, on_growth, kept_end)
     headers = HeaderWriter(store, opened.headers)
     committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
     host_space = HostSpace(store)
