@@ -6,7 +6,6 @@ from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import Final, NamedTuple
 
-from proof.crash.arrows import vhdx_roles
 from proof.crash.bases import BASES, CrashBase
 from proof.crash.campaign import run_program
 from proof.crash.faults import ANCHORED_PROGRAM, STANDARD_PROGRAM, FaultLoop, standard_faults
@@ -16,6 +15,7 @@ from proof.crash.workloads import (
     SHORT_LOG,
     Workload,
     classic_workloads,
+    crash_run,
     full_log_workload,
     log_capacity,
     mixed_workloads,
@@ -23,11 +23,7 @@ from proof.crash.workloads import (
     short_log_workload,
     try_record,
 )
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.recording_store import Call, RecordingStore
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.states import CrashLimits
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import Call, CrashLimits, CrashTally, Medium, RecordingStore
 
 RULE: Final = "only a rule says so"
 MIXED: tuple[str, ...] = (
@@ -117,18 +113,6 @@ def _failure(error: Exception) -> str:
     return f"a workload fails: {type(error).__name__}: {error}"
 
 
-def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally, number: int) -> CrashRun:
-    return CrashRun(
-        base.subject,
-        base.shape,
-        limits=CrashLimits(per_point=budget.per_point),
-        nested_limit=2,
-        roles=vhdx_roles,
-        tally=tally,
-        seed=f"{budget.seed} {number}",
-    )
-
-
 def _workloads(budget: HuntBudget) -> Iterator[Check]:
     """For ever: the classic workloads, then mixed ones."""
     bases = [BASES[name]() for name in MIXED]
@@ -145,7 +129,8 @@ def _judge(
 ) -> Iterator[str]:
     """`number`: of the record; what is drawn at random differs from one to the next."""
     store, first = record(workload)
-    run = _run(workload.base, budget, tally, number)
+    limits = CrashLimits(per_point=budget.per_point)
+    run = crash_run(workload.base, tally, limits=limits, seed=f"{budget.seed} {number}")
     try_record(run, workload, store, first, medium)
     yield from map(str, tally.findings)
 

@@ -26,7 +26,7 @@ HARMLESS: Final[dict[str, str]] = {
     "`for sector in replay.store.patched_sectors(): ...`": (
         "growth and replayed sectors become durable by the same flush, and until then the log replays both"
     ),
-    "session.py _replay_onto_disk: `self._leave_overlay()` before `self._headers.update(log_guid=ZERO_GUID)`": (
+    "session.py _replay_onto_disk: `replay.store.settle()` before `self._headers.update(log_guid=ZERO_GUID)`": (
         "in memory: the file holds what the overlay shows since the flush before"
     ),
     "session.py _make_log: `self._store.flush()` before `if not space.known_zero: ...`": (

@@ -157,7 +157,7 @@ def _(engine: Wrong) -> None:
     right = WriteSession._replay_onto_disk
 
     def replay_onto_disk(self: WriteSession, replay: Replay) -> None:
-        self._leave_overlay()
+        replay.store.settle()
         right(self, replay)
 
     engine.replace(right, replay_onto_disk)

@@ -8,7 +8,7 @@ from proof.mutants.wrong import Named, Wrong
 from vhdx._units import MIB
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.disks.writable_device import WritableLayers
-from vhdx.engine.blocks.block_writer import BlockWriter
+from vhdx.engine.blocks.block_writer import BlockWriter, DiskReader
 from vhdx.engine.blocks.plan import BlockFacts, WritePlan
 from vhdx.engine.blocks.tables import BlockTables
 from vhdx.engine.page_cache import PAGE_SIZE, PageCache, PageChange, entry_change
@@ -85,11 +85,11 @@ def _(engine: Wrong) -> None:
     right = BlockWriter.write
     places: dict[int, int] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         if block in places:
             self._store.pwrite(data, places[block] + within)
         else:
-            right(self, block, within, data)
+            right(self, block, within, data, read)
 
     def remember(self: BlockWriter, block: int, file_offset: int) -> None:
         places[block] = file_offset
@@ -153,10 +153,10 @@ def _(engine: Wrong) -> None:
     right, facts = BlockWriter.write, BlockTables.facts
     looked_up: dict[int, BlockFacts] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         looked_up[get_ident()] = facts(self._tables, block)
         try:
-            right(self, block, within, data)
+            right(self, block, within, data, read)
         finally:
             looked_up.pop(get_ident(), None)
 
@@ -200,13 +200,13 @@ def _(engine: Wrong) -> None:
 def _(engine: Wrong) -> None:
     right = BlockWriter.write
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         place = self._tables.full_place(block)
         if place:
             self._session.begin()
             self._store.pwrite(data, place + within)
         else:
-            right(self, block, within, data)
+            right(self, block, within, data, read)
 
     engine.replace(right, write)
 

@@ -26,7 +26,7 @@ from proof.crash.hunt import Clue, HuntBudget, follow, hunt
 from proof.mutants.catalogue import HARMLESS, all_mutants
 from proof.mutants.forks import in_children
 from proof.mutants.wrong import Mutant
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import CrashTally
 
 KILLED, SURVIVED, BROKEN = "killed", "SURVIVED", "BROKEN"
 AS_IT_IS: Final = Mutant("the engine as it is", lambda _: None)

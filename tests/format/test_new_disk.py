@@ -2,8 +2,8 @@
 
 import pytest
 
+from support.units import GIB, KIB, MIB, TIB
 from vhdx import RequestError
-from vhdx._units import GIB, KIB, MIB, TIB
 from vhdx.format.geometry import Geometry
 from vhdx.format.layout import ImageLayout
 from vhdx.format.new_disk import check_parameters, disk_parameters

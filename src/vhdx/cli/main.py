@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from vhdx._version import __version__
 from vhdx.cli.options import Parser, UsageError
 from vhdx.cli.output import complain, describe_os_error, flush_output
 from vhdx.errors import VhdxError
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Whatever an image or a user can cause ends as one line on stderr.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    # A comparison's exit code 1 already means that the disks differ.
+    # 'compare' has exit code 1 for disks that differ, so its failures need another one.
     failure = 2 if arguments[:1] == ["compare"] else EXIT_FAILURE
     try:
         options = _parser(arguments).parse_args(arguments)
@@ -83,7 +84,8 @@ def entry_point() -> NoReturn:
     try:
         flush_output()
     except OSError:
-        # Reported already, or a reader that has gone. The interpreter would try again and complain itself.
+        # The error has been reported, or the reader has gone. The interpreter would flush stdout once more when it
+        # ends, and print the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
@@ -104,11 +106,9 @@ def _parser(arguments: list[str]) -> Parser:
         description="Open, read, write, check, convert, compare, create, serve and mount VHDX virtual disks.",
         epilog="'vhdx COMMAND --help' tells more about a command.",
     )
-    if arguments[:1] == ["--version"]:
-        version = _version()  # takes longer to find than most commands take
-    else:
-        version = ""
-    parser.add_argument("--version", action="version", version=version, help="show the version and exit")
+    parser.add_argument(
+        "--version", action="version", version=f"vhdx {__version__}", help="show the version and exit"
+    )
     verbs: argparse._SubParsersAction[Parser] = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True, prog="vhdx"
     )
@@ -121,9 +121,3 @@ def _parser(arguments: list[str]) -> Parser:
         module.add_options(verb)
         verb.set_defaults(run=module.run)
     return parser
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    return f"vhdx {metadata.version('vhdx')}"

@@ -43,7 +43,7 @@ class WritableLayers(LayeredDevice):
         """Write bytes at a virtual offset. Any C-contiguous buffer, not kept."""
         with memoryview(data) as whole, whole.cast("B") as view:
             writer = self._change(offset, len(view))
-            writer.write(view, offset)
+            writer.write(view, offset, self.pread)
         self._after(writer, fua=fua)
 
     def write_zeroes(
@@ -62,7 +62,7 @@ class WritableLayers(LayeredDevice):
         writer = self._change(offset, length)
         if fast_only:
             writer.check_fast_zeroes(offset, length, may_unmap=may_unmap)
-        writer.write_zeroes(offset, length, may_unmap=may_unmap)
+        writer.write_zeroes(offset, length, self.pread, may_unmap=may_unmap)
         self._after(writer, fua=fua)
 
     def trim(self, length: int, offset: int, *, fua: bool = False) -> None:

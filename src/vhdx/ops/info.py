@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vhdx.disks.image import Image
 from vhdx.engine.side_files import side_files
 from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
@@ -12,9 +13,11 @@ from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.rules import RuleCode
 
 if TYPE_CHECKING:
+    from typing import Self
     from uuid import UUID
 
-    from vhdx.disks.image import Image, Kind
+    from vhdx.disks.image import Kind, Source
+    from vhdx.engine.log_replay import Replay
     from vhdx.format.header import Header
     from vhdx.format.parent_locator import ParentLocator
 
@@ -49,6 +52,21 @@ class ReplayInfo(NamedTuple):
     zeroed_bytes: int
     file_size: int
     """Length of the file afterwards."""
+
+    @classmethod
+    def of(cls, replay: Replay) -> Self:
+        """The figures of a replay."""
+        zeroed = sum(end - start for start, end in replay.zero_ranges)
+        return cls(len(replay.entries), replay.sector_count, zeroed, replay.file_size)
+
+    def as_json(self) -> dict[str, int]:
+        """Under the names that `info --json` and `dump --json` share."""
+        return {
+            "entries": self.entry_count,
+            "sectors": self.sector_count,
+            "zeroed-bytes": self.zeroed_bytes,
+            "file-size": self.file_size,
+        }
 
 
 class ImageInfo(NamedTuple):
@@ -85,11 +103,19 @@ class ImageInfo(NamedTuple):
         return next(slot.header for slot in self.headers if slot.is_current and slot.header is not None)
 
 
-def image_info(image: Image) -> ImageInfo:
-    """Look at an open image. Reads its BAT, in constant memory; opens no other file.
+def info(source: Source | Image, *, strict: bool = False, lock: bool = True) -> ImageInfo:
+    """Look at one file: an open image, or what `Image.open` takes, with its options.
 
-    Raises: OSError.
+    Reads the BAT, in constant memory; opens no other file. Raises: OSError; for a file that is opened here also
+    FormatError and its kin, ImageLockedError.
     """
+    if isinstance(source, Image):
+        return _image_info(source)
+    with Image.open(source, strict=strict, lock=lock) as image:
+        return _image_info(image)
+
+
+def _image_info(image: Image) -> ImageInfo:
     opened = image.opened
     counts = image.bat.count_states()
     files = tuple(map(str, side_files(image.file_store)))
@@ -108,7 +134,7 @@ def image_info(image: Image) -> ImageInfo:
         headers=(_header_info(image, 0), _header_info(image, 1)),
         log_file_offset=image.header.log_offset,
         log_length=image.header.log_length,
-        replay=_replay_info(image),
+        replay=None if opened.replay is None else ReplayInfo.of(opened.replay),
         block_count=opened.geometry.block_count,
         blocks={name: counts[state] for state, name in STATE_NAMES.items() if counts[state]},
         locator=image.locator,
@@ -130,11 +156,3 @@ def _actual_size(image: Image) -> int | None:
 def _header_info(image: Image, index: int) -> HeaderInfo:
     headers = image.opened.headers
     return HeaderInfo(HEADER_FILE_OFFSETS[index], index == headers.current_index, headers.slots[index])
-
-
-def _replay_info(image: Image) -> ReplayInfo | None:
-    replay = image.opened.replay
-    if replay is None:
-        return None
-    zeroed = sum(end - start for start, end in replay.zero_ranges)
-    return ReplayInfo(len(replay.entries), replay.sector_count, zeroed, replay.file_size)

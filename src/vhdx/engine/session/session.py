@@ -21,10 +21,10 @@ from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_T
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.header import HEADER_SIZE
 from vhdx.format.region_table import REGION_TABLE_SIZE
-from vhdx.storage.base import pread
+from vhdx.storage.base import is_block_device, pread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from vhdx._sync import Sync
     from vhdx.engine.log_replay import Replay
@@ -53,9 +53,8 @@ class WriteSession:
         committer: Committer,
         host_space: HostSpace,
         sync: Sync,
-        leave_overlay: Callable[[], None],
     ) -> None:
-        """`store` is the file itself; `leave_overlay` is called once the file holds what the replay showed."""
+        """`store` is the file itself."""
         self._opened = opened
         self._store = store
         self._pages = pages
@@ -63,7 +62,6 @@ class WriteSession:
         self._allocator = allocator
         self._committer = committer
         self._host_space = host_space
-        self._leave_overlay = leave_overlay
         self._lock = sync.lock()
         self.has_begun = False
 
@@ -131,7 +129,7 @@ class WriteSession:
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
         store = self._store
-        size, may_grow = store.size(), not getattr(store, "is_block_device", False)
+        size, may_grow = store.size(), not is_block_device(store)
         for start, end in replay.zero_ranges:
             if start < size:
                 store.write_zeroes(min(end, size) - start, start)
@@ -143,7 +141,7 @@ class WriteSession:
             store.truncate(replay.file_size)
         store.flush()
         self._headers.update(log_guid=ZERO_GUID)
-        self._leave_overlay()
+        replay.store.settle()
 
     def _make_log(self, space: Space) -> None:
         if not space.known_zero:
