@@ -117,6 +117,7 @@ def test_mutants_are_found_and_the_engine_as_it_is_is_not() -> None:
 
 IN_CHILDREN = """
 import os, time
+from proof.mutants.forks import in_children
 
 def work(item):
     if item == "dies":
