@@ -10,13 +10,13 @@ from proof.crash.bases import BASES, CrashBase
 from proof.crash.campaign import run_program
 from proof.crash.faults import ANCHORED_PROGRAM, STANDARD_PROGRAM, FaultLoop, standard_faults
 from proof.crash.record_rules import record_faults
+from proof.crash.subject import tuned
 from proof.crash.threads import all_programs, thread_records
 from proof.crash.workloads import (
     SHORT_LOG,
     Workload,
     classic_workloads,
     full_log_workload,
-    log_capacity,
     mixed_workloads,
     record,
     short_log_workload,
@@ -147,7 +147,7 @@ def _faults(_: HuntBudget, __: CrashTally) -> Iterator[str]:
     }
     for name, program in programs.items():
         loop = FaultLoop(BASES[name](), program, power_failures=8)
-        with log_capacity(SHORT_LOG):
+        with tuned(log_capacity=SHORT_LOG):
             for call, make_error, sectors_done in standard_faults():
                 yield from loop.run(call, make_error, sectors_done=sectors_done).findings
 

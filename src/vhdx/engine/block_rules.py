@@ -1,6 +1,7 @@
 """What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1; FORMAT 4.2-4.4).
 
-The facts are fixed when the image is opened; every look-up is judged anew, because nothing protects a BAT.
+Every look-up is judged anew, because nothing protects a BAT. The facts are fixed when the image is opened, but for
+one: the file may grow while it is written to.
 """
 
 from bisect import bisect_right
@@ -40,16 +41,19 @@ class BlockRules:
         """`structures` are (start, end, name) of the log and every region; none overlaps another."""
         self.geometry = geometry
         self.bat_file_offset = bat_file_offset
-        self.file_size = file_size
         ordered = sorted(structures)
         self.structure_starts = [start for start, _, _ in ordered]
         self.structure_ends = [end for _, end, _ in ordered]
         self._structure_names = [name for _, _, name in ordered]
-
-    @property
-    def structures_end(self) -> int:
+        self.structures_end = self.structure_ends[-1] if ordered else HEADER_SECTION_SIZE
         """Blocks at or above this file offset cannot meet a structure."""
-        return self.structure_ends[-1] if self.structure_ends else HEADER_SECTION_SIZE
+        self.grow(file_size)
+
+    def grow(self, file_size: int) -> None:
+        """The file is `file_size` bytes long from now on."""
+        self.file_size = file_size
+        self.last_plain_offset = min(file_size, MAX_BLOCK_FILE_OFFSET) - self.geometry.block_size
+        """A whole block at a file offset from `structures_end` to here is surely in its right place."""
 
     def structure_in(self, start: int, end: int) -> str | None:
         """Name of the first structure that a range of the file meets."""
@@ -82,7 +86,7 @@ class BlockRules:
             yield Finding(RuleCode.BAT_UNUSED_OFFSET, where, at, found)
         if OWNS_SPACE[state] or (MAY_ANCHOR[state] and file_offset):
             yield from self._place_findings(
-                where, at, file_offset, self.geometry.block_size, self._needed(block)
+                where, at, file_offset, self.geometry.block_size, self.geometry.block_length(block)
             )
 
     def trailing_finding(self, block: int, entry: int) -> Finding:
@@ -124,13 +128,10 @@ class BlockRules:
         """What to call a sector bitmap's entry in a message."""
         return f"BAT entry {self.geometry.entry_of_bitmap(chunk)} (sector bitmap of chunk {chunk})"
 
-    def _needed(self, block: int) -> int:
-        """Bytes of a block that must be in the file; what lies past the disk's end may be cut off."""
-        return self.geometry.block_length(block)
-
     def _place_findings(
         self, where: str, at: int, file_offset: int, length: int, needed: int
     ) -> Iterable[Finding]:
+        """`needed`: bytes of the block that must be in the file; what lies past the disk's end may be cut off."""
         place = f"{file_offset:#x}"
         if file_offset < HEADER_SECTION_SIZE:
             yield Finding(RuleCode.BLOCK_LOCATION, where, at, place)

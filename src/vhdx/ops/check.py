@@ -119,7 +119,7 @@ class CheckRun:
         yield from self._block_findings(opened)
 
     def _block_findings(self, opened: Opened) -> Iterator[Finding]:
-        bat = BatTable(opened.store, PageCache(opened.store), opened.regions.bat, opened.geometry)
+        bat = BatTable(PageCache(opened.store), opened.regions.bat, opened.geometry)
         scan = BlockScan(bat, opened.block_rules, self._progress)
         yield from scan.findings()
         self._counts.update(scan.unlisted)

@@ -62,13 +62,16 @@ class OverlayStore:
         self._is_settled = False
 
     def settle(self) -> None:
-        """From now on the base itself holds what the view shows, and `load` must not be relied on."""
+        """From now on the base itself holds what the view shows, and answers everything, its size too.
+
+        `load` must not be relied on any more.
+        """
         self._is_settled = True
 
     def size(self) -> int:
-        """Length of the view in bytes. Raises: ValueError."""
+        """Length of the view in bytes. Raises: OSError, ValueError."""
         self._check_open()
-        return self._size
+        return self.base.size() if self._is_settled else self._size
 
     def patched_sectors(self) -> Iterator[int]:
         """Numbers of the sectors that are replaced, ascending."""
@@ -80,7 +83,7 @@ class OverlayStore:
         Raises: OSError, ValueError.
         """
         end = file_offset + length
-        return self._is_untouched(file_offset, end) and end <= min(self._size, self.base.size())
+        return self._is_untouched(file_offset, end) and end <= min(self.size(), self.base.size())
 
     def _is_untouched(self, start: int, end: int) -> bool:
         """Whether no patch and no zero interval meets [start, end)."""
@@ -97,14 +100,15 @@ class OverlayStore:
         """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError, as `load`."""
         self._check_open()
         with memoryview(buffer) as whole, whole.cast("B") as view:
-            end = min(file_offset + len(view), self._size)
+            end = min(file_offset + len(view), self.size())
             if end <= file_offset:
                 return 0
             if self._is_untouched(file_offset, end):
                 self._read_base(view, file_offset, file_offset, end)
             else:
                 self._read_segments(view, file_offset, end)
-                if self._is_settled:  # Meanwhile: what was loaded may not have been a patch any more.
+                # If the view was settled since this read began, what was loaded may not have been a patch any more.
+                if self._is_settled:
                     self._read_base(view, file_offset, file_offset, end)
             return end - file_offset
 
@@ -172,7 +176,7 @@ class OverlayStore:
         return self._extents(file_offset, file_offset + length)
 
     def _extents(self, file_offset: int, end: int) -> Iterator[StoreExtent]:
-        inside = max(file_offset, min(end, self._size))
+        inside = max(file_offset, min(end, self.size()))
         if self._is_settled:
             yield from self.base.extents(file_offset, inside - file_offset)
             file_offset = inside
