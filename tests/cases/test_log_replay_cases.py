@@ -378,7 +378,7 @@ def test_chain_that_goes_around_the_ring_is_walked_from_its_head() -> None:
     assert_opens(image, applied(GROWN), RuleCode.LOG_DIRTY)
 
 
-def test_head_whose_tail_is_another_chain_is_none() -> None:
+def test_head_whose_tail_lies_in_another_chain_is_not_a_head() -> None:
     image = unlogged()
     image.dirty_log(grow(image))
     image.log_run([], position=64 * 4096, sequence_number=7, tail=0)

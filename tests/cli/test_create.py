@@ -73,7 +73,7 @@ def test_parent_elsewhere_is_told_with_the_option_that_allows_it(
         (["disk.vhdx", "8M"], "--force"),
     ],
 )
-def test_what_cannot_be_is_refused_and_leaves_nothing(
+def test_impossible_options_are_refused_and_leave_no_file(
     vhdx: Vhdx, image: Path, arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(image.parent)

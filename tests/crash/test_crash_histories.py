@@ -169,7 +169,6 @@ class CrashHistories(RuleBasedStateMachine):
 QUICK = settings(
     max_examples=60,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -261,7 +261,7 @@ def test_a_client_that_says_goodbye_is_answered_first(device: Puppet) -> None:
     assert device.pread(4096, 0) == b"w" * 4096
 
 
-def test_zeroing_and_trimming(device: Puppet, content: bytes) -> None:
+def test_zeroed_and_trimmed_ranges_read_as_zeroes(device: Puppet, content: bytes) -> None:
     with session(device) as s:
         for flags in (0, NO_HOLE, FUA, FAST_ZERO if _host.HAVE_FALLOCATE else 0):
             s.talk.ask(ZEROES, MIB, MIB, flags=flags)

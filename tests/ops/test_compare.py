@@ -30,7 +30,7 @@ def expected(a: bytearray, b: bytearray) -> Difference | None:
     return next((Difference(at) for at in range(length) if x[at] != y[at]), None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 600_000),
     st.integers(0, 300_000),

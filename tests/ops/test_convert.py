@@ -26,9 +26,7 @@ from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, ReferenceDisk
 from vhdx.testing.image.strategies import chains
 
-QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 class PlainDevice:

@@ -15,7 +15,7 @@ from vhdx.testing.image.quick_reference import QuickDisk
 from vhdx.testing.image.strategies import chains, dirty_images, requests
 
 SLOW_STORES = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 

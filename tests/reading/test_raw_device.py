@@ -56,7 +56,7 @@ def test_any_buffer_is_filled(odd_file: Path) -> None:
 
 
 @pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
-def test_holes_are_told_as_such(tmp_path: Path) -> None:
+def test_holes_of_the_file_are_holes_of_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "sparse.raw"
     with path.open("wb") as file:
         file.truncate(4 * MIB)

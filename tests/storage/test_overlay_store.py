@@ -49,7 +49,7 @@ def make(
     return OverlayStore(base, patches=patches or {}, load=patch_of, zeroes=zeroes, size=size)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_view_agrees_with_a_plain_bytearray(data: st.DataObject) -> None:
     edge = st.integers(0, SECTORS * SECTOR_SIZE)

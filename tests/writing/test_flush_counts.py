@@ -102,7 +102,7 @@ def test_fua_costs_the_same_as_a_flush() -> None:
     disk.close()
 
 
-def test_child_costs_no_more() -> None:
+def test_writing_to_a_child_costs_no_more_flushes() -> None:
     parent = ImageBuilder(300 * MIB, name="parent")
     watched = WatchedStore(ImageBuilder.child_of(parent).build_store())
     disk = vhdx.open(watched, "r+", parents=[parent.build_store()])

@@ -186,7 +186,6 @@ class Histories(RuleBasedStateMachine):
 QUICK = settings(
     max_examples=40,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -15,6 +15,7 @@ from vhdx.disks.stream import DeviceStream
 from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError
 from vhdx.storage.base import StoreKind, read_ahead, reader_of
 from vhdx.storage.overlay import OverlayStore
+from vhdx.storage.zeroes import fill_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from vhdx.disks.layer import Layer
     from vhdx.storage.base import ByteStore
 
-_ZEROES: Final = bytes(1 << 20)
 _MAX_HINTS: Final = 1024
 """Pieces that one `cache` looks at; sector by sector, a range can be of very many."""
 
@@ -94,7 +94,7 @@ class LayeredDevice:
             elif span.kind is SpanKind.PARENT:
                 raise self._absent(depth, span)
             else:
-                _clear(part)
+                fill_zeroes(part)
 
     def cache(self, length: int, offset: int) -> None:
         """Say that a range will be read soon; of a long one the beginning counts. What is absent is no error.
@@ -242,9 +242,3 @@ def _place_in(store: ByteStore, file_offset: int, length: int) -> Place | None:
         store = store.base
     fd = store.fileno()
     return None if fd is None else Place(fd, file_offset)
-
-
-def _clear(view: memoryview) -> None:
-    for start in range(0, len(view), len(_ZEROES)):
-        part = view[start : start + len(_ZEROES)]
-        part[:] = _ZEROES[: len(part)]

@@ -13,8 +13,9 @@ from vhdx.blockdev.device import MAX_READ_AHEAD, Ability, Limits, Place, Range, 
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.blockdev.span import Span, SpanKind
 from vhdx.errors import ImageClosedError, ImagePoisonedError, ReadOnlyImageError
-from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
+from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead, space_control
 from vhdx.storage.file import FileStore
+from vhdx.storage.zeroes import write_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _SECTOR_SIZE: Final = 512
 _PAGE_SIZE: Final = 4096
-_ZEROES: Final = bytes(1 << 20)
 
 
 class RawDevice:
@@ -39,6 +39,7 @@ class RawDevice:
     def __init__(self, store: ByteStore, *, writable: bool = False) -> None:
         """Take over a store, which is closed with the device, and written to if `writable`. Raises: OSError."""
         self._store = store
+        self._space = space_control(store)
         self._size = store.size()
         self._writable = writable
         self._is_closed = False
@@ -95,11 +96,11 @@ class RawDevice:
         )
         if not self._writable:
             return limits
-        zeroes_fast = getattr(self._store, "can_zero_unwritten", False)
+        zeroes_fast = self._space.can_zero_unwritten
         return limits._replace(
             writable=True,
             fua=Ability.EMULATED,
-            trim=Ability.NATIVE if getattr(self._store, "can_punch", False) else Ability.NONE,
+            trim=Ability.NATIVE if self._space.can_punch else Ability.NONE,
             write_zeroes=Ability.NATIVE if zeroes_fast else Ability.EMULATED,
             fast_zero=Ability.NATIVE if zeroes_fast else Ability.NONE,
         )
@@ -192,17 +193,11 @@ class RawDevice:
         to. Raises: as `pwrite`.
         """
         self._check_change(offset, length)
-        if length and not self._zero_unwritten(length, offset, may_unmap=may_unmap):
+        if length and not self._space.zero_unwritten(length, offset, may_punch=may_unmap):
             if fast_only:
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), self.name)
-            with memoryview(_ZEROES) as zeroes:
-                for position in range(offset, offset + length, len(zeroes)):
-                    self._store.pwrite(zeroes[: offset + length - position], position)
+            write_zeroes(self._store.pwrite, length, offset)
         self._after(fua=fua)
-
-    def _zero_unwritten(self, length: int, offset: int, *, may_unmap: bool) -> bool:
-        zero = getattr(self._store, "zero_unwritten", None)
-        return zero is not None and zero(length, offset, may_punch=may_unmap)
 
     def trim(self, length: int, offset: int, *, fua: bool = False) -> None:
         """Say that a range's content is not needed: it reads as zeroes where the file system takes it back.
@@ -211,9 +206,7 @@ class RawDevice:
         Raises: as `pwrite`.
         """
         self._check_change(offset, length)
-        punch = getattr(self._store, "punch_hole", None)
-        if punch is not None:
-            punch(length, offset)
+        self._space.punch_hole(length, offset)
         self._after(fua=fua)
 
     def flush(self) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import uuid4
 
-from vhdx import _host
-from vhdx._units import KIB, MIB, align_up
+from vhdx._units import KIB, align_up
+from vhdx._version import __version__
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.constants import (
@@ -33,11 +33,10 @@ from vhdx.format.metadata import DiskParameters
 from vhdx.format.new_disk import NewItem, check_parameters, encode_metadata
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.format.region_table import Region, RegionTable
-from vhdx.storage import libc
 from vhdx.storage.base import ByteStore
+from vhdx.storage.zeroes import reserve_space
 
 _FIRST_SEQUENCE_NUMBER: Final = 1
-_ZEROES: Final = bytes(MIB)
 
 
 class ImageWriter:
@@ -139,7 +138,7 @@ class ImageWriter:
         self._write_region_tables()
         self._write_headers()
         self._store.flush()
-        self._store.pwrite(FileIdentifier(_creator()).encode(), 0)
+        self._store.pwrite(FileIdentifier(f"vhdx {__version__}").encode(), 0)
         self._store.flush()
 
     def _write_region_tables(self) -> None:
@@ -174,35 +173,6 @@ class ImageWriter:
             entries = range(start, start + count * geometry.block_size, geometry.block_size)
             position = self.layout.bat_offset + geometry.entry_of_block(first) * BAT_ENTRY_SIZE
             self._store.pwrite(struct.pack(f"<{count}Q", *entries), position)
-
-
-def reserve_space(store: ByteStore, length: int) -> None:
-    """Take host space for the first `length` bytes of an empty store, so that writing them finds room.
-
-    Where the system cannot reserve, zeroes are written. Raises: OSError (ENOSPC).
-    """
-    descriptor = store.fileno()
-    if descriptor is not None and _host.HAVE_FALLOCATE:
-        try:
-            libc.fallocate(descriptor, 0, 0, length)
-        except OSError as error:
-            if error.errno not in _host.UNSUPPORTED:
-                raise OSError(error.errno, error.strerror, store.name) from error
-        else:
-            return
-    with memoryview(_ZEROES) as zeroes:
-        for position in range(0, length, len(zeroes)):
-            store.pwrite(zeroes[: length - position], position)
-
-
-def _creator() -> str:
-    """The program's name and version, for the file type identifier."""
-    from importlib import metadata  # late: it is slow to import
-
-    try:
-        return f"vhdx {metadata.version('vhdx')}"
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "vhdx"
 
 
 @dataclass(slots=True)

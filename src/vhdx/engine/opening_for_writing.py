@@ -19,6 +19,7 @@ from vhdx.errors import ImageStateError, refusal
 from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.rules import RuleCode, Severity
+from vhdx.storage.base import is_writable
 
 if TYPE_CHECKING:
     from vhdx.engine.bat_table import BatTable
@@ -59,7 +60,7 @@ def judge_for_writing(
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
     Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
     """
-    if not getattr(store, "writable", True):
+    if not is_writable(store):
         raise io.UnsupportedOperation(
             f"{store.name}: open for reading only; a file object must be opened in mode 'r+b' to be written to"
         )

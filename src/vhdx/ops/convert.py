@@ -6,7 +6,7 @@ from uuid import UUID
 
 from vhdx._units import MIB, align_up
 from vhdx.blockdev.device import BlockDevice, Limits
-from vhdx.engine.new_image import ImageWriter, reserve_space
+from vhdx.engine.new_image import ImageWriter
 from vhdx.errors import RequestError
 from vhdx.format.constants import SECTOR_SIZES
 from vhdx.format.metadata import DiskParameters
@@ -17,6 +17,7 @@ from vhdx.ops.copying.source_walk import HoleMap, Unit, all_units, count_data, d
 from vhdx.ops.copying.unit_workers import Turns, Workers
 from vhdx.ops.progress import Progress, no_progress
 from vhdx.storage.base import ByteStore
+from vhdx.storage.zeroes import reserve_space
 
 Format = Literal["raw", "vhdx"]
 Kind = Literal["dynamic", "fixed"]

@@ -111,14 +111,21 @@ class WatchedStore(PassingStore):
 class HostStore(WatchedStore):
     """A watched store on a host whose space can be reserved and given back."""
 
-    def reserve(self, length: int, file_offset: int) -> None:
+    can_punch = True
+    can_zero_unwritten = False
+
+    def reserve(self, length: int, file_offset: int) -> bool:
         self._note("reserve", file_offset, length)
         if file_offset + length > self.base.size():
             self.base.truncate(file_offset + length)
+        return True
 
     def punch_hole(self, length: int, file_offset: int) -> None:
         self._note("punch_hole", file_offset, length)
         self.base.write_zeroes(length, file_offset)
+
+    def zero_unwritten(self, length: int, file_offset: int, *, may_punch: bool) -> bool:  # noqa: ARG002
+        return False
 
     def host_calls(self) -> list[str]:
         """Names of the calls that took host space or gave it back, in order."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from vhdx._units import MIB, aligned_pieces
+from vhdx._units import aligned_pieces
 from vhdx.engine.blocks.plan import plan_fill, plan_write, state_after_trim, state_after_zeroes
 from vhdx.engine.session.allocator import Space
 from vhdx.format.bat import PayloadState
+from vhdx.storage.zeroes import write_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from vhdx.engine.blocks.tables import BlockTables
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.geometry import Geometry
-
-_ZEROES: Final = bytes(MIB)
 
 ReadDisk = Callable[[int, int], bytes]
 """`read(length, offset)`: bytes of the disk at a virtual offset, as the device that was asked to write reads them."""
@@ -215,6 +214,5 @@ class BlockWriter:
         """Put zeroes into a range of the file; a fixed image keeps its host space in any case."""
         if may_punch and not self._keeps_space:
             self._store.write_zeroes(length, file_offset)
-            return
-        for start in range(0, length, len(_ZEROES)):
-            self._store.pwrite(_ZEROES[: min(len(_ZEROES), length - start)], file_offset + start)
+        else:
+            write_zeroes(self._store.pwrite, length, file_offset)

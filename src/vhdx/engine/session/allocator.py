@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vhdx._units import MIB, align_up
 from vhdx.engine.interval_set import IntervalSet
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
+from vhdx.storage.base import is_block_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,7 +104,7 @@ class Allocator:
         A block device keeps its length, whatever it holds.
         """
         self._store = store
-        self._is_device: bool = getattr(store, "is_block_device", False)
+        self._is_device = is_block_device(store)
         self._lock = sync.lock()
         self._in_flight = in_flight
         self._rules = rules

@@ -41,7 +41,7 @@ from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_T
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.header import HEADER_SIZE
 from vhdx.format.region_table import REGION_TABLE_SIZE
-from vhdx.storage.base import pread
+from vhdx.storage.base import is_block_device, pread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -155,7 +155,7 @@ class WriteSession:
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
         store = self.store
-        size, may_grow = store.size(), not getattr(store, "is_block_device", False)
+        size, may_grow = store.size(), not is_block_device(store)
         for start, end in replay.zero_ranges:
             if start < size:
                 store.write_zeroes(min(end, size) - start, start)
@@ -256,7 +256,7 @@ class WriteSession:
 
 def _file_ends(opened: Opened, space: FileSpace, store: ByteStore) -> FileEnds:
     used_end = max(space.blocks_end, opened.block_rules.structures_end)
-    if getattr(store, "is_block_device", False):
+    if is_block_device(store):
         # A device keeps its length: neither LastFileOffset in the log nor what the device holds changes it.
         return FileEnds(store.size(), used_end, kept_end=0)
     return FileEnds(opened.file_size, used_end, end_of_content(opened.store, used_end, opened.file_size))
