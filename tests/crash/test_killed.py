@@ -44,7 +44,7 @@ def test_the_kit_finds_a_session_that_relies_on_what_another_one_had_not_flushed
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mutants = discover(Path(vhdx.engine.__file__).parent)
-    name = "session.py _begin_once: no `self._store.flush()`"
+    name = "session.py _begin_once: no `self.store.flush()`"
     mutant = next(mutant for mutant in mutants if mutant.name == name)
     wrong: dict[str, object] = {"__name__": "vhdx.engine.session.session"}
     exec(mutant.source, wrong)
