@@ -117,7 +117,9 @@ class Image(WritableLayers):
             opened = open_image(store, report, replay)
             bat = BatTable(PageCache(opened.store, tuning), opened.regions.bat, opened.geometry)
             if strict:
-                _judge_blocks(bat, opened, report)
+                from vhdx.engine.scan.table import judge_table
+
+                judge_table(bat, opened.block_rules, report.judge)
             writer = None
             if writable:
                 from vhdx.engine.opening_for_writing import open_for_writing
@@ -261,10 +263,3 @@ class Image(WritableLayers):
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.kind} {self.size} bytes>"
-
-
-def _judge_blocks(bat: BatTable, opened: Opened, report: Report) -> None:
-    from vhdx.engine.scan.large_table import scan_blocks
-
-    for finding in scan_blocks(bat, opened.block_rules):
-        report.judge(finding)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhdx._units import GIB
 from vhdx.engine.blocks.requests import Requests
-from vhdx.engine.file_space import FileSpace
-from vhdx.engine.scan.large_table import BlockScan
+from vhdx.engine.scan.table import judge_table
 from vhdx.engine.session.header_writer import has_headroom
 from vhdx.engine.session.session import WriteSession
 from vhdx.engine.side_files import side_files
@@ -24,6 +23,7 @@ from vhdx.storage.base import is_writable
 if TYPE_CHECKING:
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.opening import Opened
+    from vhdx.engine.table_summary import TableSummary
     from vhdx.engine.tuning import Tuning
     from vhdx.report import Report
     from vhdx.storage.base import ByteStore
@@ -48,14 +48,14 @@ def open_for_writing(
 
     Raises: as `judge_for_writing`.
     """
-    space = judge_for_writing(opened, bat, report, store, ignore_change_tracking=ignore_change_tracking)
-    return Requests(WriteSession(opened, space, store, bat.pages, tuning), bat)
+    summary = judge_for_writing(opened, bat, report, store, ignore_change_tracking=ignore_change_tracking)
+    return Requests(WriteSession(opened, summary, store, bat.pages, tuning), bat)
 
 
 def judge_for_writing(
     opened: Opened, bat: BatTable, report: Report, store: ByteStore, *, ignore_change_tracking: bool
-) -> FileSpace:
-    """Judge everything that reading leaves to the moment it is met; return whose the file's space is.
+) -> TableSummary:
+    """Judge everything that reading leaves to the moment it is met; return what the BAT says of the file's space.
 
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
     Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
@@ -78,20 +78,22 @@ def judge_for_writing(
             f"{store.name}: Hyper-V tracks the changes of this image ({tracked[0]}); writing to it would make"
             " the next incremental backup wrong; --ignore-change-tracking writes all the same"
         )
-    scan = BlockScan(bat, opened.block_rules)
-    for finding in scan.findings():
+
+    def judge(finding: Finding) -> None:
         if finding.severity is Severity.ERROR:
             raise refusal(finding, store.name)
         report.note(finding)
-    _check_growth(opened, scan, store)
-    return FileSpace(scan.free, scan.blocks_end)
+
+    summary = judge_table(bat, opened.block_rules, judge)
+    _check_growth(opened, summary, store)
+    return summary
 
 
-def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
+def _check_growth(opened: Opened, summary: TableSummary, store: ByteStore) -> None:
     if opened.replay is None:
         return
     structures_end = opened.block_rules.structures_end
-    ceiling = max(store.size(), scan.blocks_end, structures_end) + GROWTH_CEILING
+    ceiling = max(store.size(), summary.blocks_end, structures_end) + GROWTH_CEILING
     if opened.replay.file_size > ceiling:
         found, expected = f"a size of {opened.replay.file_size:#x}", f"<= {ceiling:#x}"
         log_offset = opened.headers.current.log_offset

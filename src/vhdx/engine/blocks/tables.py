@@ -8,7 +8,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.blocks.plan import BlockFacts
 from vhdx.engine.page_cache import PageChange, entry_change
 from vhdx.errors import refusal
@@ -18,6 +17,7 @@ from vhdx.format.bat import (
     BitmapState,
     PayloadState,
     entry_file_offset,
+    is_bitmap_present,
     make_entry,
 )
 from vhdx.format.constants import BAT_ENTRY_SIZE, BITMAP_BLOCK_SIZE

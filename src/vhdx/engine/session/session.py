@@ -46,11 +46,11 @@ from vhdx.storage.base import is_block_device, pread
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from vhdx.engine.file_space import FileSpace
     from vhdx.engine.log_replay import Replay
     from vhdx.engine.opening import Opened
     from vhdx.engine.page_cache import PageCache
     from vhdx.engine.session.allocator import Space
+    from vhdx.engine.table_summary import TableSummary
     from vhdx.engine.tuning import Tuning
     from vhdx.format.header import Header
     from vhdx.storage.base import ByteStore
@@ -62,9 +62,12 @@ class WriteSession:
     """Begins, carries and ends the changes of one file. Thread-safe."""
 
     def __init__(
-        self, opened: Opened, space: FileSpace, store: ByteStore, pages: PageCache, tuning: Tuning
+        self, opened: Opened, summary: TableSummary, store: ByteStore, pages: PageCache, tuning: Tuning
     ) -> None:
-        """`store` is the file itself, without a replay's overlay; `space` is the session's from now on."""
+        """`store` is the file itself, without a replay's overlay.
+
+        `summary` tells who owns the file's space; what is free is the session's from now on.
+        """
         sync = tuning.sync
         self.opened = opened
         self.store = store
@@ -74,8 +77,8 @@ class WriteSession:
         """Tickets of running operations, and the locks of blocks and bitmaps."""
         self.host_space = HostSpace(store)
         self._headers = HeaderWriter(store, opened.headers)
-        ends = _file_ends(opened, space, store)
-        self._allocator = Allocator(store, ends, space.free, opened.block_rules, self.in_flight, sync)
+        ends = _file_ends(opened, summary, store)
+        self._allocator = Allocator(store, ends, summary.free, opened.block_rules, self.in_flight, sync)
         log = LogWriter(store, self._headers, tuning.log_capacity)
         self._committer = Committer(pages, log, self._allocator, self.poison, sync)
         self._lock = sync.lock()
@@ -254,8 +257,8 @@ class WriteSession:
             self.store.truncate(size)
 
 
-def _file_ends(opened: Opened, space: FileSpace, store: ByteStore) -> FileEnds:
-    used_end = max(space.blocks_end, opened.block_rules.structures_end)
+def _file_ends(opened: Opened, summary: TableSummary, store: ByteStore) -> FileEnds:
+    used_end = max(summary.blocks_end, opened.block_rules.structures_end)
     if is_block_device(store):
         # A device keeps its length: neither LastFileOffset in the log nor what the device holds changes it.
         return FileEnds(store.size(), used_end, kept_end=0)
