@@ -14,11 +14,7 @@ from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_T
 from vhdx.ops.check import check_image
 from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import ByteStore, pread_zero_extended
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import garbage
-from vhdx.testing.crash.states import MediaFault
-from vhdx.testing.crash.subject import CrashDevice, ReplayEffect
+from vhdx.testing.crash import Content, CrashDevice, MediaFault, RecordingStore, ReplayEffect, garbage
 
 _HEADER_LOST: Final = frozenset({RuleCode.HEADER_CHECKSUM, RuleCode.HEADER_SIGNATURE})
 """What a check may say after a crash: one header was being written, or the medium lost it."""

@@ -8,7 +8,7 @@ from proof.crash.bases import BASES
 from proof.crash.faults import STANDARD_PROGRAM, Aftermath, FaultLoop, standard_faults
 from proof.crash.subject import tuned
 from proof.crash.workloads import SHORT_LOG
-from vhdx.testing.crash.recording_store import Call
+from vhdx.testing.crash import Call
 
 FAULTS = list(standard_faults())
 

@@ -18,7 +18,7 @@ from vhdx.ops.create import create
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.image.structures import MetadataItem
+from vhdx.testing.image import MetadataItem
 
 CONTENT = b"the parent's content" * 100
 

@@ -15,9 +15,8 @@ from vhdx import _host
 from vhdx.ops.check import check_image
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing.hostile.mutation_bases import BaseImage, copy_store
-from vhdx.testing.hostile.mutator import Mutant
-from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.hostile import BaseImage, Mutant, copy_store
+from vhdx.testing.image import QuickDisk
 
 pytestmark = pytest.mark.samples
 

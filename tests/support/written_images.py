@@ -11,8 +11,9 @@ from vhdx.ops.check import check_image
 from vhdx.report import Report
 from vhdx.rules import Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
-from vhdx.testing.crash.pages import PAGE_SIZE, Content
-from vhdx.testing.image.quick_reference import QuickDisk, QuickImage
+from vhdx.testing.crash import Content
+from vhdx.testing.crash.pages import PAGE_SIZE
+from vhdx.testing.image import QuickDisk, QuickImage
 from vhdx.testing.stores import PassingStore
 
 PIECE = MIB
