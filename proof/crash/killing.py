@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import vhdx
 from vhdx._units import MIB
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.compare import compare
 from vhdx.ops.create import create
 from vhdx.rules import Severity
@@ -114,9 +114,7 @@ class Judge:
 
     def examine(self) -> None:
         """Judge the image, and from then on expect what it holds. Raises: AssertionError."""
-        faults = [
-            f for f in check_image(self.path).findings() if f.severity in (Severity.ERROR, Severity.LEAK)
-        ]
+        faults = [f for f in check(self.path).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
         assert not faults, faults
         with vhdx.open(self.path) as disk:
             content = disk.pread(SIZE, 0)

@@ -11,7 +11,7 @@ from vhdx.disks.chain import Disk
 from vhdx.disks.image import Image
 from vhdx.engine.tuning import DEFAULT_PAGE_CAPACITY, DEFAULT_TUNING, Tuning
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing.crash import Content, CrashDevice, MediaFault, RecordingStore, ReplayEffect, garbage
@@ -60,7 +60,7 @@ class VhdxSubject:
             tolerated = {*tolerated, *_TABLE_LOST}
         return [
             str(finding)
-            for finding in check_image(RecordingStore(content)).findings()
+            for finding in check(RecordingStore(content)).findings()
             if (finding.severity in (Severity.ERROR, Severity.LEAK) and finding.code not in tolerated)
             or (finding.code is RuleCode.LOG_DIRTY and not after_crash)
         ]

@@ -24,7 +24,7 @@ from vhdx.engine.opening import ReplayMode
 from vhdx.errors import FormatError
 from vhdx.findings import Finding
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.dump import dump
 from vhdx.ops.info import info
 from vhdx.ops.probe import probe
@@ -109,7 +109,7 @@ class Examination(Steps):
         limit = check_limit(self.facts[depth], patched_sectors(self.facts[depth]))
         findings: list[Finding] = []
         with self.step("check", limit) as step:
-            findings.extend(check_image(self.stores[depth]).findings())
+            findings.extend(check(self.stores[depth]).findings())
             step.result = findings
         self.note(findings)
         return findings if step.error is None else None

@@ -145,7 +145,7 @@ from vhdx.testing import ImageBuilder
 
 def use(path):
     try:
-        for finding in vhdx.ops.check.check_image(path).findings():
+        for finding in vhdx.ops.check.check(path).findings():
             pass
     except (vhdx.VhdxError, OSError):
         pass
