@@ -10,6 +10,7 @@ from proof.crash.bases import BASES, CrashBase
 from proof.crash.campaign import run_program
 from proof.crash.faults import ANCHORED_PROGRAM, STANDARD_PROGRAM, FaultLoop, standard_faults
 from proof.crash.record_rules import record_faults
+from proof.crash.subject import tuned
 from proof.crash.threads import ThreadProgram, all_programs, thread_records
 from proof.crash.workloads import (
     SHORT_LOG,
@@ -17,7 +18,6 @@ from proof.crash.workloads import (
     classic_workloads,
     crash_run,
     full_log_workload,
-    log_capacity,
     mixed_workloads,
     record,
     short_log_workload,
@@ -198,7 +198,7 @@ def _judge_failures(
     _: HuntBudget,
     __: CrashTally,
 ) -> Iterator[str]:
-    with log_capacity(SHORT_LOG):
+    with tuned(log_capacity=SHORT_LOG):
         yield from loop.run(call, make_error, sectors_done=sectors_done).findings
 
 

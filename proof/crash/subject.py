@@ -1,11 +1,15 @@
 """The library's own writer, as the crash kit needs to know it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import vhdx
+from vhdx._sync import Sync
 from vhdx.disks.chain import Disk
 from vhdx.disks.image import Image
+from vhdx.engine.tuning import DEFAULT_PAGE_CAPACITY, DEFAULT_TUNING, Tuning
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
 from vhdx.ops.check import check
 from vhdx.rules import RuleCode, Severity
@@ -18,6 +22,22 @@ _TABLE_LOST: Final = frozenset({RuleCode.REGION_TABLE_CHECKSUM, RuleCode.REGION_
 """What a check may say as long as nobody has repaired a region table that the medium lost."""
 
 
+_tuning = DEFAULT_TUNING
+"""How files are opened now: see `tuned`."""
+
+
+@contextmanager
+def tuned(*, log_capacity: int | None = None, page_capacity: int = DEFAULT_PAGE_CAPACITY) -> Iterator[None]:
+    """Open files so that only so many bytes of a log are used, and only so many clean pages kept."""
+    global _tuning  # noqa: PLW0603 - the kit opens files deep inside, and knows nothing of tuning
+    before = _tuning
+    _tuning = Tuning(log_capacity=log_capacity, page_capacity=page_capacity)
+    try:
+        yield
+    finally:
+        _tuning = before
+
+
 class VhdxSubject:
     """The library's writer. `parents` are the contents of the chain below the leaf, nearest first."""
 
@@ -26,9 +46,9 @@ class VhdxSubject:
 
     def open(self, store: ByteStore, sync: object = None) -> CrashDevice:
         """Open a file for writing. Raises: what `vhdx.open` does."""
-        options: dict[str, Any] = {} if sync is None else {"sync": sync}
+        tuning = _tuning if sync is None else replace(_tuning, sync=cast(Sync, sync))
         parents = [RecordingStore(parent, f"parent {depth}") for depth, parent in enumerate(self.parents, 1)]
-        device: Any = cast(Any, vhdx.open)(store, "r+", parents=parents, **options)
+        device: Any = cast(Any, vhdx.open)(store, "r+", parents=parents, tuning=tuning)
         return cast(CrashDevice, device)
 
     def faults(

@@ -13,10 +13,10 @@ def all_mutants() -> list[Mutant]:
 
 
 HARMLESS: Final[dict[str, str]] = {
-    "commit.py _commit: no `self._pages.thaw()`": (
+    "commit.py _apply: no `self._pages.thaw()`": (
         "frozen pages stay in memory until the next freeze; their places hold the same"
     ),
-    "session.py _begin_once: `if new_log is not None: ...` before `if self._opened.replay is not None: ...`": (
+    "session.py _begin_once: `if new_log is not None: ...` before `if self.opened.replay is not None: ...`": (
         "a file without a log has nothing to replay"
     ),
     "session.py _begin_once: `self._heal_region_tables()` before `if new_log is not None: ...`": (
@@ -29,23 +29,23 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py _replay_onto_disk: `replay.store.settle()` before `self._headers.update(log_guid=ZERO_GUID)`": (
         "in memory: the file holds what the overlay shows since the flush before"
     ),
-    "session.py _make_log: `self._store.flush()` before `if not space.known_zero: ...`": (
+    "session.py _make_log: `self.store.flush()` before `if not space.known_zero: ...`": (
         "LogGuid is zero: nobody looks at what the place of the log holds, and the file is long enough"
     ),
-    "session.py _make_log: no `self._store.pwrite(bytes(space.length), space.file_offset)`": (
+    "session.py _make_log: no `self.store.pwrite(bytes(space.length), space.file_offset)`": (
         "entries count under the GUID that the headers name, and that is a new one for every log"
     ),
-    "session.py end: `if may_shrink: ...` before `self._committer.finish()`": (
+    "session.py end: `self._reclaim()` before `self._committer.finish()`": (
         "what may be punched was settled by earlier commits: no durable entry names it"
     ),
-    "session.py end: `size = self._allocator.final_size(may_shrink=may_shrink)` before `if may_shrink: ...`": (
+    "session.py end: `size = self._allocator.final_size(may_shrink=not self.keeps_space)` before `self._reclaim()`": (
         "punching changes the length of nothing"
     ),
     "header_pair.py: the header with the lower number counts": (
         "whenever something depends on what a header says, both of ours say it; images of others: tests/cases"
     ),
-    "session.py end: no `self._store.truncate(size)`": "the file stays longer, with space that nobody owns",
-    "requests.py flush: `self._give_back_host_space()` before `self._committer.flush()`": (
+    "session.py end: no `self.store.truncate(size)`": "the file stays longer, with space that nobody owns",
+    "session.py flush: `self._reclaim()` before `self._committer.flush()`": (
         "what may be punched was settled by earlier commits; the rest is punched by the next flush"
     ),
     "block_writer.py _write_partial: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
@@ -55,10 +55,10 @@ HARMLESS: Final[dict[str, str]] = {
     "tables.py mark_sectors: `if plan.clears_bitmap: ...` before `if plan.needs_space or is_full: ...`": (
         "both changes are applied at once"
     ),
-    "tables.py _bitmap_of: no `self._store.write_zeroes(space.length, space.file_offset)`": (
+    "tables.py _bitmap_of: no `session.store.write_zeroes(space.length, space.file_offset)`": (
         "a block's bits are cleared in the entry that makes it partially present; others mean nothing"
     ),
-    "tables.py _apply: no `self._committer.flush()`": (
+    "session.py change: no `self._committer.flush()`": (
         "it would never end; no workload changes 126 pages between two flushes: tests/writing/test_flush_counts.py"
     ),
     "allocator.py: space at the old end of the file counts as zero": (

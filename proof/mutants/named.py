@@ -14,9 +14,10 @@ from vhdx.engine import header_pair, log_replay
 from vhdx.engine.header_pair import HeaderPair
 from vhdx.engine.log_replay import LogEntry, LogRing, Replay
 from vhdx.engine.session.allocator import Allocator
-from vhdx.engine.session.commit import Committer, PoisonOnFailure
+from vhdx.engine.session.commit import Committer
 from vhdx.engine.session.header_writer import HeaderWriter
 from vhdx.engine.session.log_writer import LogWriter
+from vhdx.engine.session.poison import Poison
 from vhdx.engine.session.session import WriteSession
 from vhdx.format.constants import REGION_TABLE_FILE_OFFSETS
 from vhdx.format.header import Header
@@ -183,12 +184,12 @@ def _(engine: Wrong) -> None:
     right = WriteSession._replay_onto_disk
 
     def replay_onto_disk(self: WriteSession, replay: Replay) -> None:
-        store: Any = self._store
-        self._store = _Thrifty(store)
+        store: Any = self.store
+        self.store = _Thrifty(store)
         try:
             right(self, replay)
         finally:
-            self._store = store
+            self.store = store
 
     engine.replace(right, replay_onto_disk)
 
@@ -196,7 +197,7 @@ def _(engine: Wrong) -> None:
 @mutant(WriteSession, "the good copy of the region table is made like the bad one")
 def _(engine: Wrong) -> None:
     def bad_region_table(self: WriteSession) -> int | None:
-        first, second = self._opened.region_tables
+        first, second = self.opened.region_tables
         return None if first == second else REGION_TABLE_FILE_OFFSETS[1 if first is None else 0]
 
     engine.replace(WriteSession._bad_region_table, bad_region_table)
@@ -206,13 +207,13 @@ def _(engine: Wrong) -> None:
 def _(engine: Wrong) -> None:
     right = WriteSession.end
 
-    def end(self: WriteSession, *, may_shrink: bool) -> None:
-        if self.has_begun and self._committer.poison is None:
+    def end(self: WriteSession) -> None:
+        if self.has_begun and self.poison.cause is None:
             self._committer.flush()
-            size = self._allocator.final_size(may_shrink=may_shrink)
-            if size < self._store.size():
-                self._store.truncate(size)
-        right(self, may_shrink=may_shrink)
+            size = self._allocator.final_size(may_shrink=not self.keeps_space)
+            if size < self.store.size():
+                self.store.truncate(size)
+        right(self)
 
     engine.replace(right, end)
 
@@ -228,12 +229,12 @@ def _(engine: Wrong) -> None:
     engine.replace(right, final_size)
 
 
-@mutant(PoisonOnFailure, "a failure does not poison")
+@mutant(Poison, "a failure does not poison")
 def _(engine: Wrong) -> None:
-    def leave(self: PoisonOnFailure, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._committer.is_half_done = False
+    def leave(self: Poison, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._is_half_done = False
 
-    engine.replace(PoisonOnFailure.__exit__, leave)
+    engine.replace(Poison.__exit__, leave)
 
 
 # -- headers ---------------------------------------------------------------------------------------------------

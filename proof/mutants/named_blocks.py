@@ -1,6 +1,7 @@
 """The named mutants of the blocks and their space: what is cached when, who waits for whom, what is free."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import get_ident
 from typing import Final
 
@@ -8,12 +9,13 @@ from proof.mutants.wrong import Named, Wrong
 from vhdx._units import MIB
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.disks.writable_device import WritableLayers
-from vhdx.engine.blocks.block_writer import BlockWriter, DiskReader
+from vhdx.engine.blocks.block_writer import BlockWriter, ReadDisk
 from vhdx.engine.blocks.plan import BlockFacts, WritePlan
 from vhdx.engine.blocks.tables import BlockTables
 from vhdx.engine.page_cache import PAGE_SIZE, PageCache, PageChange, entry_change
 from vhdx.engine.session.allocator import Allocator, Space, _Freed
 from vhdx.engine.session.in_flight import InFlight
+from vhdx.engine.session.session import WriteSession
 from vhdx.format.bat import PayloadState, entry_file_offset
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
 from vhdx.storage.base import pread_zero_extended
@@ -48,7 +50,7 @@ def _when_a_block_gets_space(
     engine: Wrong, place: Callable[[BlockWriter, int, int], None], end: Callable[[int], None]
 ) -> None:
     """Tell which block gets what file offset, before anything is written there, and when it is fully present."""
-    write_full, take_space = BlockWriter._write_full, BlockWriter._take_space
+    write_full, space_for = BlockWriter._write_full, BlockWriter._space_for
     under_way: dict[int, int] = {}
     """The block of each thread."""
 
@@ -62,14 +64,15 @@ def _when_a_block_gets_space(
             del under_way[get_ident()]
             end(block)
 
-    def wrong_take_space(self: BlockWriter, facts: BlockFacts, plan: WritePlan) -> Space:
-        space = take_space(self, facts, plan)
-        if get_ident() in under_way:
-            place(self, under_way[get_ident()], space.file_offset)
-        return space
+    @contextmanager
+    def wrong_space_for(self: BlockWriter, block: int, facts: BlockFacts, plan: WritePlan) -> Iterator[Space]:
+        with space_for(self, block, facts, plan) as space:
+            if get_ident() in under_way:
+                place(self, under_way[get_ident()], space.file_offset)
+            yield space
 
     engine.replace(write_full, wrong_write_full)
-    engine.replace(take_space, wrong_take_space)
+    engine.replace(space_for, wrong_space_for)
 
 
 @mutant(BlockWriter, "a block is zeroed after its entry is cached")
@@ -85,7 +88,7 @@ def _(engine: Wrong) -> None:
     right = BlockWriter.write
     places: dict[int, int] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
         if block in places:
             self._store.pwrite(data, places[block] + within)
         else:
@@ -103,24 +106,24 @@ def _(engine: Wrong) -> None:
 
 @mutant(BlockTables, "bitmap and BAT entry are changed one after the other")
 def _(engine: Wrong) -> None:
-    right = BlockTables._apply
+    right = WriteSession.change
 
-    def apply(self: BlockTables, changes: list[PageChange]) -> None:
+    def change_singly(self: WriteSession, changes: Sequence[PageChange]) -> None:
         for change in changes:
             right(self, [change])
 
-    engine.replace(right, apply)
+    engine.replace(right, change_singly)
 
 
 @mutant(BlockTables, "bitmap and BAT entry are changed one after the other, the entry last")
 def _(engine: Wrong) -> None:
-    right = BlockTables._apply
+    right = WriteSession.change
 
-    def apply(self: BlockTables, changes: list[PageChange]) -> None:
+    def change_singly(self: WriteSession, changes: Sequence[PageChange]) -> None:
         for change in reversed(changes):
             right(self, [change])
 
-    engine.replace(right, apply)
+    engine.replace(right, change_singly)
 
 
 @mutant(BlockTables, "old bits are not cleared")
@@ -153,7 +156,7 @@ def _(engine: Wrong) -> None:
     right, facts = BlockWriter.write, BlockTables.facts
     looked_up: dict[int, BlockFacts] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
         looked_up[get_ident()] = facts(self._tables, block)
         try:
             right(self, block, within, data, read)
@@ -200,7 +203,7 @@ def _(engine: Wrong) -> None:
 def _(engine: Wrong) -> None:
     right = BlockWriter.write
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
         place = self._tables.full_place(block)
         if place:
             self._session.begin()
@@ -281,9 +284,9 @@ def _(engine: Wrong) -> None:
         chunk = block // geometry.chunk_ratio
         bitmap = entry_file_offset(tables._bat.bitmap_entry(chunk))
         at = tables._file_offset_of_entry(geometry.entry_of_bitmap(chunk))
-        tables._apply([tables._entry_change(block, state, 0), entry_change(at, 0)])
-        self._allocator.free(facts.file_offset, geometry.block_size)
-        self._allocator.free(bitmap, BITMAP_BLOCK_SIZE)
+        self._session.change([tables._entry_change(block, state, 0), entry_change(at, 0)])
+        self._session.free(facts.file_offset, geometry.block_size)
+        self._session.free(bitmap, BITMAP_BLOCK_SIZE)
 
     engine.replace(right, empty)
 
@@ -327,7 +330,6 @@ def _(engine: Wrong) -> None:
 @mutant(BlockTables, "a failed write gives back space that an entry names")
 def _(engine: Wrong) -> None:
     def give_back(self: BlockTables, space: Space, entry: int) -> None:
-        if self._committer.poison is None:
-            self._allocator.undo(space)
+        self._session.undo(space)
 
     engine.replace(BlockTables._give_back, give_back)

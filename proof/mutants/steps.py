@@ -29,7 +29,7 @@ _CLOSING: Final = ("in_flight.close", "wait_until")
 """Wait for other threads before a disk is closed: tests/writing/test_closing.py."""
 _SPACE: Final = (
     *("allocator.free", "allocator.freeze", "allocator.settle", "allocator.reclaim", "allocator.undo"),
-    *("_give_back_host_space", "give_back", "_give_back", "_collect", "_add_free", "punch"),
+    *("_reclaim", "give_back", "_give_back", "_collect", "_add_free", "punch"),
     *("free.add", "free.update", "freed.add", "settled.add", "joined.append"),
     *("in_flight.end", "active.pop"),
 )

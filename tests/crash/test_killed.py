@@ -44,7 +44,7 @@ def test_a_power_failure_after_a_kill_loses_nothing_that_was_flushed(name: str) 
 
 
 def test_the_kit_finds_a_session_that_relies_on_what_another_one_had_not_flushed() -> None:
-    name = "session.py _begin_once: no `self._store.flush()`"
+    name = "session.py _begin_once: no `self.store.flush()`"
     mutant = next(mutant for mutant in discover() if mutant.name == name)
     with mutant.made():
         tally, faults = crashed("dynamic")

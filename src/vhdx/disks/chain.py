@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from vhdx._sync import THREADS, Sync
 from vhdx.disks.image import Image, Mode, Source
 from vhdx.disks.parents import OpenOptions, ParentFinder, ParentPolicy
 from vhdx.disks.writable_device import WritableLayers
+from vhdx.engine.tuning import DEFAULT_TUNING, Tuning
 from vhdx.errors import ChainCycleError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Disk(WritableLayers):
         self._base = base
         leaf = images[0]
         super().__init__(images if base is None else (*images, base), leaf.writer)
-        self._leaf = leaf
+        self._leaf = images[0]
 
     @property
     def block_size(self) -> int:
@@ -105,7 +105,7 @@ def open_disk(
     lock: bool = True,
     no_lock_ok: bool = False,
     ignore_change_tracking: bool = False,
-    sync: Sync = THREADS,
+    tuning: Tuning = DEFAULT_TUNING,
 ) -> Disk:
     """Open a VHDX and the parents it needs. Only the leaf is ever written to, and only in mode "r+".
 
@@ -127,7 +127,7 @@ def open_disk(
         lock=lock,
         no_lock_ok=no_lock_ok,
         ignore_change_tracking=ignore_change_tracking,
-        sync=sync,
+        tuning=tuning,
     )
     images = [leaf]
     try:

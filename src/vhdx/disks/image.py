@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import IO, TYPE_CHECKING, Literal, cast
 
-from vhdx._sync import THREADS, Sync
 from vhdx.blockdev.device import Limits
 from vhdx.disks.layer import LEFT_TO_PARENT
 from vhdx.disks.layered_device import reading_limits
@@ -14,6 +13,7 @@ from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.read_plan import ReadPlan
+from vhdx.engine.tuning import DEFAULT_TUNING, Tuning
 from vhdx.format.bat import PayloadState
 from vhdx.report import Report
 from vhdx.storage import fileobj
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vhdx.blockdev.span import Span
-    from vhdx.engine.blocks.requests import Writer
+    from vhdx.engine.blocks.requests import Requests
     from vhdx.findings import Finding
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
@@ -65,19 +65,19 @@ class Image(WritableLayers):
         opened: Opened,
         bat: BatTable,
         report: Report,
-        file_store: ByteStore,
-        writer: Writer | None,
+        store: ByteStore,
+        writer: Requests | None,
         *,
         owns_store: bool,
     ) -> None:
-        """Use `Image.open`. `file_store` is the file itself, without the overlay that a replay lays over it."""
+        """Use `Image.open`. `store` is the file itself, `writer` what changes it."""
         self.opened = opened
         self.bat = bat
-        self.file_store = file_store
+        self.file_store = store
+        self.plan = ReadPlan(bat, opened.block_rules, bat.pages.read, report.judge)
         self._report = report
         self._owns_store = owns_store
         self._rules = opened.block_rules
-        self._plan = ReadPlan(bat, opened.block_rules, bat.pages.read, report.judge)
         self._block_size = opened.geometry.block_size
         super().__init__((self,), writer)
 
@@ -92,7 +92,7 @@ class Image(WritableLayers):
         lock: bool = True,
         no_lock_ok: bool = False,
         ignore_change_tracking: bool = False,
-        sync: Sync = THREADS,
+        tuning: Tuning = DEFAULT_TUNING,
     ) -> Image:
         """Open one file, for reading ("r") or for reading and writing ("r+").
 
@@ -101,7 +101,7 @@ class Image(WritableLayers):
         `replay="refuse"` raises if the log is dirty; `"ignore"` reads as if it were empty (for recovery).
         `strict` refuses what is merely tolerated, and judges the whole BAT. `lock=False` reads in spite of
         another process's lock; `no_lock_ok` writes where the file system has no locks.
-        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks. `sync` makes the locks.
+        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks. `tuning` is for tests.
 
         Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode, or for one
         that does not fit `replay`.
@@ -115,8 +115,7 @@ class Image(WritableLayers):
         try:
             report = Report(store.name, strict)
             opened = open_image(store, report, replay)
-            pages = PageCache(opened.store, sync=sync)
-            bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
+            bat = BatTable(PageCache(opened.store, tuning), opened.regions.bat, opened.geometry)
             if strict:
                 from vhdx.engine.scan.table import judge_table
 
@@ -126,13 +125,14 @@ class Image(WritableLayers):
                 from vhdx.engine.opening_for_writing import open_for_writing
 
                 writer = open_for_writing(
-                    opened, bat, report, store, sync, ignore_change_tracking=ignore_change_tracking
+                    opened, bat, report, store, tuning, ignore_change_tracking=ignore_change_tracking
                 )
-            return cls(opened, bat, report, store, writer, owns_store=owns_store)
+            image = cls(opened, bat, report, store, writer, owns_store=owns_store)
         except BaseException:
             if owns_store:
                 store.close()
             raise
+        return image
 
     @property
     def name(self) -> str:
@@ -141,7 +141,7 @@ class Image(WritableLayers):
 
     @property
     def store(self) -> ByteStore:
-        """Where the file's bytes are read from: the overlay that shows what a dirty log holds, if it is dirty."""
+        """Where the file's bytes are read from: the replay's overlay if the log was dirty."""
         return self.opened.store
 
     @property
@@ -174,7 +174,7 @@ class Image(WritableLayers):
         """Whether the image is fixed, dynamic or differencing."""
         if self.parameters.has_parent:
             return "differencing"
-        return "fixed" if self.parameters.leave_block_allocated else "dynamic"
+        return "fixed" if self.parameters.keeps_space else "dynamic"
 
     @property
     def disk_id(self) -> UUID:
@@ -219,10 +219,10 @@ class Image(WritableLayers):
     def limits(self) -> Limits:
         """Abilities and preferred sizes."""
         limits = reading_limits(self.logical_sector_size, self.physical_sector_size, self._block_size)
-        return writing_limits(limits, keeps_space=self.parameters.is_fixed) if self.writable else limits
+        return writing_limits(limits, keeps_space=self.parameters.keeps_space) if self.writable else limits
 
     @property
-    def writer(self) -> Writer | None:
+    def writer(self) -> Requests | None:
         """What changes the file; None if it is open for reading."""
         return self._writer
 
@@ -231,7 +231,7 @@ class Image(WritableLayers):
 
         Raises: CorruptImageError, OSError.
         """
-        return self._plan.spans(offset, length)
+        return self.plan.spans(offset, length)
 
     def plain_file_offset(self, offset: int, length: int) -> int:
         """File offset of a range that lies in one sound, fully present block; -1 if it does not.
@@ -245,7 +245,7 @@ class Image(WritableLayers):
         entry = self.bat.payload_entry(block)
         file_offset = entry - _FULLY_PRESENT
         rules = self._rules
-        if file_offset & 0xFFFFF or not rules.structures_end <= file_offset <= rules.last_block_offset:
+        if file_offset & 0xFFFFF or not rules.structures_end <= file_offset <= rules.last_plain_offset:
             return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
         return file_offset + within
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vhdx._buffer import Buffer
     from vhdx.blockdev.extent import Extent
     from vhdx.disks.layer import Layer
-    from vhdx.engine.blocks.requests import Writer
+    from vhdx.engine.blocks.requests import Requests
 
 
 class WritableLayers(LayeredDevice):
@@ -27,7 +27,7 @@ class WritableLayers(LayeredDevice):
     Changes are durable after `flush`, `close`, or their own `fua=True`.
     """
 
-    def __init__(self, layers: tuple[Layer, ...], writer: Writer | None = None) -> None:
+    def __init__(self, layers: tuple[Layer, ...], writer: Requests | None = None) -> None:
         super().__init__(layers)
         self._writer = writer
         if writer is not None:
@@ -83,14 +83,14 @@ class WritableLayers(LayeredDevice):
         if self._writer is not None:
             self._writer.flush()
 
-    def _change(self, offset: int, length: int) -> Writer:
+    def _change(self, offset: int, length: int) -> Requests:
         self._check_open()
         if self._writer is None:
             raise ReadOnlyImageError(f"{self._layers[0].name}: the image is open for reading; use mode 'r+'")
         check_range(self.size, offset, length)
         return self._writer
 
-    def _after(self, writer: Writer, *, fua: bool) -> None:
+    def _after(self, writer: Requests, *, fua: bool) -> None:
         if fua:
             writer.flush()
 
