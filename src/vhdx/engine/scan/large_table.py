@@ -77,7 +77,7 @@ def _is_plainly_right(part: Slice, rules: BlockRules) -> Flags:
     right: Flags = low_bits == int(PayloadState.FULLY_PRESENT)
     if geometry.has_parent:
         right |= low_bits == int(PayloadState.PARTIALLY_PRESENT)
-    right &= (offsets >= HEADER_SECTION_SIZE) & (offsets <= max(rules.last_block_offset, 0))
+    right &= (offsets >= HEADER_SECTION_SIZE) & (offsets <= max(rules.last_plain_offset, 0))
     right &= ~_in_structures(offsets, rules)
     right |= part.payload <= MAX_ENTRY_WITHOUT_SPACE
     # In a differencing image the last chunk has entries for blocks past the disk's end: they should be zero.
