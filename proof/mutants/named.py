@@ -111,9 +111,19 @@ NAMED: Final = (
     ),
     Replacement(
         "force unit access does not flush",
-        "../disks/writable_device.py",
-        "        if fua:\n            writer.flush()\n",
-        "        assert writer is not None or fua\n",
+        "../disks/layered_device.py",
+        "            writer.write(view, offset)\n        if fua:\n            writer.flush()\n",
+        "            writer.write(view, offset)\n",
+        more=(
+            (
+                "fast_only=fast_only)\n        if fua:\n            writer.flush()\n",
+                "fast_only=fast_only)\n",
+            ),
+            (
+                "writer.trim(offset, length)\n        if fua:\n            writer.flush()\n",
+                "writer.trim(offset, length)\n",
+            ),
+        ),
     ),
     # Entries before payload, parts of a change on their own, threads that do not wait
     Replacement(
@@ -250,10 +260,10 @@ NAMED: Final = (
     ),
     Replacement(
         "a reader takes no ticket",
-        "../disks/writable_device.py",
-        "        try:\n            super()._fill(view, offset)\n        finally:\n"
+        "../disks/layered_device.py",
+        "        try:\n            self._read(view, offset)\n        finally:\n"
         "            writer.in_flight.end(ticket)\n",
-        "        writer.in_flight.end(ticket)\n        super()._fill(view, offset)\n",
+        "        writer.in_flight.end(ticket)\n        self._read(view, offset)\n",
     ),
     Replacement(
         "an overwrite takes no ticket",

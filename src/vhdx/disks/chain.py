@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from vhdx._sync import THREADS, Sync
 from vhdx.disks.image import Image, Mode, Source
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.disks.parents import OpenOptions, ParentFinder, ParentPolicy
-from vhdx.disks.writable_device import WritableLayers
 from vhdx.errors import ChainCycleError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MAX_DEPTH: Final = 256
 """Files in one chain; OpenVMM has the same limit."""
 
 
-class Disk(WritableLayers):
+class Disk(LayeredDevice):
     """An image with its parents, of which only the leaf may be open for writing. `images` has the leaf first.
 
     Where a parent is absent (`parents="none"`), reading what lies in it raises ParentNotFoundError.

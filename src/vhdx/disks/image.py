@@ -6,10 +6,9 @@ import os
 from typing import IO, TYPE_CHECKING, Literal, cast
 
 from vhdx._sync import THREADS, Sync
-from vhdx.blockdev.device import Limits
+from vhdx.blockdev.device import Ability, Limits
 from vhdx.disks.layer import LEFT_TO_PARENT
-from vhdx.disks.layered_device import reading_limits
-from vhdx.disks.writable_device import WritableLayers, writing_limits
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
@@ -54,11 +53,13 @@ def open_store(
     return FileStore.from_fileobj(source, lock=lock, no_lock_ok=no_lock_ok), True
 
 
-class Image(WritableLayers):
+class Image(LayeredDevice):
     """One open VHDX file.
 
     Of a differencing image it reads what is in the file; what is in the parent raises ParentNotFoundError.
     """
+
+    _writer: Writer | None
 
     def __init__(self, opened: Opened, report: Report, store: ByteStore, *, owns_store: bool) -> None:
         """Use `Image.open`."""
@@ -248,8 +249,23 @@ class Image(WritableLayers):
     @property
     def limits(self) -> Limits:
         """Abilities and preferred sizes."""
-        limits = reading_limits(self.logical_sector_size, self.physical_sector_size, self._block_size)
-        return writing_limits(limits, keeps_space=self.kind == "fixed") if self.writable else limits
+        limits = Limits(
+            self.logical_sector_size,
+            self.physical_sector_size,
+            self._block_size,
+            ranges=Ability.NATIVE,
+            block_status=Ability.NATIVE,
+        )
+        if not self.writable:
+            return limits
+        keeps_space = self.kind == "fixed"
+        return limits._replace(
+            writable=True,
+            fua=Ability.EMULATED,
+            trim=Ability.NONE if keeps_space else Ability.NATIVE,
+            write_zeroes=Ability.EMULATED if keeps_space else Ability.NATIVE,
+            fast_zero=Ability.NONE if keeps_space else Ability.NATIVE,
+        )
 
     @property
     def writer(self) -> Writer | None:

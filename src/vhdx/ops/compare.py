@@ -1,6 +1,5 @@
 """Whether two disks read the same, reading no more of them than is needed to tell."""
 
-import errno
 import heapq
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +9,6 @@ from typing import Final
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
 from vhdx.ops.copying.source_walk import (
-    DeviceReader,
     HoleMap,
     Piece,
     Unit,
@@ -21,7 +19,7 @@ from vhdx.ops.copying.source_walk import (
 from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.storage.base import ByteStore
+from vhdx.storage.base import read_fully
 
 _UNIT_SIZE: Final = 16 * MIB
 
@@ -137,11 +135,12 @@ class _Comparer:
         return None
 
     def _compare_chunk(self, left: Piece, right: Piece, start: int, length: int) -> int | None:
-        filled = [
-            buffer
-            for piece, buffer in zip((left, right), self._buffers, strict=True)
-            if piece.store is not None and _read(piece.store, buffer, piece.file_offset + start, length)
-        ]
+        filled = []
+        for piece, buffer in zip((left, right), self._buffers, strict=True):
+            if piece.store is not None:
+                with memoryview(buffer)[:length] as part:
+                    read_fully(piece.store, part, piece.file_offset + start)
+                filled.append(buffer)
         if len(filled) == 1:
             return None if is_zero(filled[0], length) else _first_unlike(filled[0], bytes(length))
         # Whole bytearrays compare by memcmp; slices of memoryviews do it byte by byte.
@@ -181,15 +180,6 @@ def _side_by_side(in_a: Iterator[Piece], in_b: Iterator[Piece], unit: Unit) -> I
 def _cut(piece: Piece, position: int, length: int) -> Piece:
     file_offset = piece.file_offset + position - piece.offset
     return piece._replace(offset=position, length=length, file_offset=file_offset)
-
-
-def _read(store: ByteStore | DeviceReader, buffer: bytearray, file_offset: int, length: int) -> bool:
-    """Fill the start of a buffer. Raises: OSError."""
-    with memoryview(buffer)[:length] as part:
-        if store.pread_into(part, file_offset) < length:
-            name = getattr(store, "name", None)
-            raise OSError(errno.EIO, "the file has become shorter while it was read", name)
-    return True
 
 
 def _first_unlike(x: bytearray | bytes, y: bytearray | bytes) -> int:

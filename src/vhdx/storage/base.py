@@ -14,10 +14,11 @@ Contracts that every store keeps:
 * A failed call raises OSError (a closed store: ValueError), and leaves the store usable.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from vhdx._buffer import Buffer
 
@@ -91,6 +92,27 @@ def pread(store: ByteStore, length: int, file_offset: int) -> bytes:
     return bytes(buffer) if count == length else bytes(memoryview(buffer)[:count])
 
 
+class Readable(Protocol):
+    """What is read like a store."""
+
+    name: str
+
+    def pread_into(self, buffer: Buffer, file_offset: int, /) -> int:
+        """As `ByteStore.pread_into`."""
+        ...
+
+
+def read_fully(store: Readable, view: memoryview, file_offset: int) -> None:
+    """Fill a view of bytes. Raises: OSError, also (EIO) if the store ends before the view is full."""
+    if store.pread_into(view, file_offset) != len(view):
+        raise shrunk(store.name)
+
+
+def shrunk(name: str) -> OSError:
+    """The error of a file that ends before bytes that it had when it was opened."""
+    return OSError(errno.EIO, "the file has become shorter while it was open", name)
+
+
 def both_ends(store: ByteStore, length: int) -> tuple[bytes, bytes]:
     """Read the first and the last `length` bytes; they overlap in a short store. Raises: OSError."""
     return pread(store, length, 0), pread(store, length, max(store.size() - length, 0))
@@ -103,6 +125,32 @@ def reader_of(store: ByteStore) -> Callable[[int, int], bytes]:
     """
     own: Callable[[int, int], bytes] | None = getattr(store, "pread", None)
     return partial(pread, store) if own is None else own
+
+
+class View(Protocol):
+    """Of a store that shows another one, `base`, with changes."""
+
+    base: ByteStore
+
+    def is_plain(self, file_offset: int, length: int, /) -> bool:
+        """Whether a range stands in `base` just as the view shows it. Raises: OSError, ValueError."""
+        ...
+
+
+def base_of(store: ByteStore) -> ByteStore:
+    """The store that a view shows; every other store itself."""
+    return cast("View", store).base if hasattr(store, "is_plain") else store
+
+
+def plain_store(store: ByteStore, file_offset: int, length: int) -> ByteStore | None:
+    """The store whose descriptor, if it has one, gives the bytes of a range as `store` shows them.
+
+    None if `pread_into` alone gives them. Raises: OSError, ValueError.
+    """
+    if not hasattr(store, "is_plain"):
+        return store
+    view = cast("View", store)
+    return view.base if view.is_plain(file_offset, length) else None
 
 
 def read_ahead(store: ByteStore, length: int, file_offset: int) -> None:

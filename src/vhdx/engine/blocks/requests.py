@@ -70,9 +70,11 @@ class Writer:
             self.blocks.write(block, within, data[done : done + length])
             done += length
 
-    def write_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
+    def write_zeroes(self, offset: int, length: int, *, may_unmap: bool, fast_only: bool = False) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         self._committer.check_sound()
+        if fast_only:
+            self.check_fast_zeroes(offset, length, may_unmap=may_unmap)
 
         def is_idle(facts: BlockFacts) -> bool:
             zero = PayloadState.ZERO

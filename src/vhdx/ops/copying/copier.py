@@ -6,7 +6,6 @@ the first data found ends the search, and the remainder of its range is shared. 
 out, the kernel copies.
 """
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +15,7 @@ from vhdx.blockdev.device import BlockDevice
 from vhdx.ops.copying.source_walk import DeviceReader, HoleMap, Piece, Unit, open_pieces
 from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, data_runs
-from vhdx.storage.base import ByteStore
+from vhdx.storage.base import ByteStore, read_fully
 from vhdx.storage.copy import copy_range, try_reflink
 
 _FIRST_LOOK: Final = 64 * KIB
@@ -178,14 +177,8 @@ class Copier:
         return length if self._can_share else 0
 
     def _read(self, store: ByteStore | DeviceReader, file_offset: int, length: int) -> None:
-        if length == BUFFER_SIZE:
-            count = store.pread_into(self._buffer, file_offset)
-        else:
-            with self._view[:length] as part:
-                count = store.pread_into(part, file_offset)
-        if count < length:
-            name = getattr(store, "name", None)
-            raise OSError(errno.EIO, "the file has become shorter while it was read", name)
+        with self._view[:length] as part:
+            read_fully(store, part, file_offset)
 
     def _write(self, start: int, end: int, file_offset: int) -> None:
         with self._view[start:end] as part:
