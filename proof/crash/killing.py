@@ -27,6 +27,8 @@ from vhdx.rules import Severity
 from vhdx.testing.crash.pages import SECTOR_SIZE, ZERO_SECTOR
 from vhdx.testing.crash.stamps import Stamp, describe_sector, stamps
 
+_CHECKOUT = Path(__file__).parents[2]
+"""Where `python -m proof...` is found."""
 SIZE = 24 * MIB + 4096
 BLOCK_SIZE = MIB
 
@@ -175,14 +177,14 @@ def run_and_kill(path: Path, chance: random.Random, generation: int) -> list[Par
         "-m",
         "proof.crash.killing",
         "--write",
-        str(path),
+        str(path.resolve()),
         str(seed),
         str(count),
         str(generation),
     ]
     last = -1
     patience, delay = chance.randrange(1, 60), chance.random() * 0.004
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_CHECKOUT) as process:
         assert process.stdout is not None
         for line in process.stdout:
             last = int(line)

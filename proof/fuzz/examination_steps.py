@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from proof.fuzz.work_limits import FileFacts, Limit, facts_of
+from proof.fuzz.work_limits import FileFacts, Limit, WorkWithChecksums, facts_of
+from vhdx._buffer import Buffer
 from vhdx.errors import FormatError, VhdxError
 from vhdx.findings import Finding
+from vhdx.format import checksum
 from vhdx.storage.base import ByteStore
-from vhdx.testing.stores import CountingStore, Work
+from vhdx.testing.stores import CountingStore
 
 
 class InvariantError(AssertionError):
@@ -27,7 +30,7 @@ class Steps:
     """A chain of files, leaf first, every access to which is counted. The stores must not change meanwhile."""
 
     def __init__(self, stores: Sequence[ByteStore]) -> None:
-        self.work = Work()
+        self.work = WorkWithChecksums()
         self.originals = tuple(stores)
         self.stores = [CountingStore(store, self.work) for store in stores]
         self.facts: list[FileFacts] = [facts_of(store) for store in stores]
@@ -64,3 +67,21 @@ class Steps:
         self.codes.update(finding.code.value for finding in findings)
         for finding in findings:
             str(finding)
+
+
+@contextmanager
+def counted_checksums(work: WorkWithChecksums) -> Iterator[None]:
+    """Count the bytes of which the library computes CRC-32C, in the whole process."""
+    module: Any = checksum
+    plain = module.iscsi
+
+    def counting(data: Buffer, *initial: int) -> int:
+        work.bytes_checksummed += memoryview(data).nbytes
+        result: int = plain(data, *initial)
+        return result
+
+    module.iscsi = counting
+    try:
+        yield
+    finally:
+        module.iscsi = plain

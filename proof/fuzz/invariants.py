@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from proof.fuzz.disk_invariants import DiskExamination
-from proof.fuzz.examination_steps import InvariantError, Step, Steps
+from proof.fuzz.examination_steps import InvariantError, Step, Steps, counted_checksums
 from proof.fuzz.work_limits import Limit, check_limit, open_limit, patched_sectors
 from vhdx._units import MIB
 from vhdx.disks.chain import open_disk
@@ -30,7 +30,6 @@ from vhdx.ops.info import image_info
 from vhdx.ops.probe import probe
 from vhdx.rules import OnOpen, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
-from vhdx.testing.stores import counted_checksums
 
 __all__ = ["Examination", "InvariantError", "Outcome", "examine"]
 

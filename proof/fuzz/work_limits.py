@@ -4,6 +4,7 @@ A hole costs nothing to look at and a hostile file can claim anything, so every 
 are really there: the data in the log's place, the MiBs of the file that have any data, the bytes asked for.
 """
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from vhdx._units import MIB, div_ceil
@@ -18,6 +19,17 @@ _FIXED_CHECKSUMS: Final = 140 * 1024
 _LOG_PASSES: Final = 8
 _SLICE_PASSES: Final = 14
 """A check walks the BAT at most six times, and a MiB of file touches two slices of it."""
+
+
+@dataclass(slots=True)
+class WorkWithChecksums(Work):
+    """What was read, and how many bytes were checksummed."""
+
+    bytes_checksummed: int = 0
+
+    def clear(self) -> None:
+        Work.clear(self)
+        self.bytes_checksummed = 0
 
 
 class FileFacts(NamedTuple):
@@ -66,7 +78,7 @@ class Limit(NamedTuple):
     bytes_checksummed: int
     largest_read: int
 
-    def breach(self, work: Work) -> str | None:
+    def breach(self, work: WorkWithChecksums) -> str | None:
         """Which limit some work exceeds, in words."""
         pairs = (
             ("bytes read", work.bytes_read, self.bytes_read),

@@ -10,8 +10,8 @@ import pytest
 import vhdx
 from support.cases import pattern
 from support.dirty import GROWN, applied, grow, unlogged
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice, DirectDevice, WritableDevice
 from vhdx.disks.image import Mode
 from vhdx.disks.raw import RawDevice

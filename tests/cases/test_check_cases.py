@@ -6,8 +6,8 @@ import pytest
 
 from support.cases import check_codes, codes, content_of, pattern, sound, sound_child, store_of
 from support.dirty import grow, unlogged
+from support.units import MIB
 from vhdx import Image, Severity
-from vhdx._units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.format.guids import VIRTUAL_DISK_SIZE
 from vhdx.ops.check import check_image

@@ -12,8 +12,8 @@ import pytest
 
 from support.cases import assert_opens, codes, content_of, store_of
 from support.dirty import GROWN, ZEROED, applied, grow, grow_then_zero, message_of_no_sequence, unlogged
+from support.units import MIB
 from vhdx import CorruptImageError, Image, LogReplayRequiredError
-from vhdx._units import MIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.log import LogChange
 from vhdx.rules import RuleCode
@@ -231,7 +231,7 @@ def test_case_052_sequence_that_fills_the_ring_is_replayed_once() -> None:
     store = store_of(image)
     with Image.open(store) as opened:
         assert opened.pread(opened.size, 0) == applied(GROWN, ZEROED)
-        assert store.bytes_read - opened.size <= 4 * MIB
+        assert store.work.bytes_read - opened.size <= 4 * MIB
 
 
 def test_case_052_one_entry_that_fills_the_ring_is_replayed() -> None:

@@ -7,23 +7,22 @@ import pytest
 
 from support.cases import assert_opens, codes, content_of, pattern, sound, sound_child, store_of
 from support.dirty import GROWN, ZEROED, applied, grow, grow_then_zero, message_of_no_sequence, unlogged
-from support.stores import CountingStore
+from support.units import GIB, MIB, TIB
 from support.work import lines_run
 from vhdx import CorruptImageError, FormatError, Image
-from vhdx._units import GIB, MIB, TIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.guids import BAT_REGION
 from vhdx.format.log import LogChange
 from vhdx.rules import RuleCode
 from vhdx.storage.base import pread_zero_extended
-from vhdx.testing import ImageBuilder, LogEntry, ReferenceDisk, data_change, zero_change
+from vhdx.testing import CountingStore, ImageBuilder, LogEntry, ReferenceDisk, data_change, zero_change
 
 
 def refusal(image: ImageBuilder) -> FormatError:
     store = store_of(image)
     with pytest.raises(CorruptImageError) as caught:
         Image.open(store)
-    assert store.bytes_read <= 4 * image.log_length + MIB
+    assert store.work.bytes_read <= 4 * image.log_length + MIB
     return caught.value
 
 
@@ -330,8 +329,8 @@ def test_case_068_empty_log_of_a_gib_costs_next_to_nothing() -> None:
     store = store_of(image)
     with Image.open(store) as opened:
         assert opened.pread(opened.size, 0) == applied(GROWN)
-        assert store.bytes_read <= 16 * MIB
-        assert store.largest_read <= 4 * MIB + MIB
+        assert store.work.bytes_read <= 16 * MIB
+        assert store.work.largest_read <= 4 * MIB + MIB
 
 
 def as_corrupt(error: FormatError) -> CorruptImageError:
@@ -379,7 +378,7 @@ def test_chain_that_goes_around_the_ring_is_walked_from_its_head() -> None:
     assert_opens(image, applied(GROWN), RuleCode.LOG_DIRTY)
 
 
-def test_head_whose_tail_is_another_chain_is_none() -> None:
+def test_head_whose_tail_lies_in_another_chain_is_not_a_head() -> None:
     image = unlogged()
     image.dirty_log(grow(image))
     image.log_run([], position=64 * 4096, sequence_number=7, tail=0)

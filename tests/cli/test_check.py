@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.running import Vhdx
+from support.command import Vhdx
 from vhdx.testing import ImageBuilder
 
 KEYS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Argument, Vhdx
+from support.command import Argument, Vhdx
 from vhdx.cli import main as cli_main
 from vhdx.cli.main import COMMANDS
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cli.running import MIB, Argument, Vhdx
+from support.command import Argument, Vhdx
+from support.units import MIB
 from vhdx import _host
 from vhdx.testing import ImageBuilder
 

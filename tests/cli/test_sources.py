@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from cli.running import MIB
+from support.units import MIB
 from vhdx.cli.options import Parser, UsageError, add_opening, add_parents, add_writing
 from vhdx.cli.sources import open_source
 from vhdx.disks.raw import RawDevice
@@ -42,7 +42,7 @@ def test_raw_disk_is_opened_for_writing(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x" * 993 + b"written"
 
 
-def test_without_being_asked_nothing_is_opened_for_writing(image: Path) -> None:
+def test_source_is_opened_for_reading_unless_writing_is_asked_for(image: Path) -> None:
     with open_source(str(image), options(), None) as disk:
         assert not disk.limits.writable
 

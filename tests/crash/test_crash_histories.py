@@ -14,7 +14,8 @@ from hypothesis.stateful import (
 import vhdx
 from proof.crash.subject import VhdxSubject
 from proof.crash.workloads import SHORT_LOG, log_capacity
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import current_header
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
 from vhdx.testing.crash.history import History, Mark, ZeroedSectors
@@ -24,7 +25,6 @@ from vhdx.testing.crash.recording_store import RecordingStore
 from vhdx.testing.crash.stamps import garbage
 from vhdx.testing.crash.states import CrashEnumerator, CrashLimits, CrashState
 from vhdx.testing.image.description import sound_locator
-from writing.disks import current_header
 
 BLOCKS = 3
 SIZE = BLOCKS * MIB + 65536
@@ -169,7 +169,6 @@ class CrashHistories(RuleBasedStateMachine):
 QUICK = settings(
     max_examples=60,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -265,7 +265,7 @@ def test_a_piece_is_lost_beside_any_one_change_kept_or_dropped(limit: int | None
     assert found == {(), tuple(numbers), *singles, *drops}
 
 
-def test_what_is_at_rest_may_be_spared() -> None:
+def test_limits_can_keep_the_medium_from_losing_what_nobody_is_writing() -> None:
     store = numbered_writes(1)
     faults = [MediaFault(f"copy {at}", at, b"?" * 512) for at in (0, 8192)]
     limits = CrashLimits(faults_at_rest=False)

@@ -14,8 +14,8 @@ from proof.crash.faults import STANDARD_PROGRAM, FaultLoop
 from proof.crash.subject import VhdxSubject
 from proof.crash.threads import all_programs
 from proof.crash.workloads import Workload, record, try_record
+from support.units import MIB
 from vhdx._buffer import Buffer
-from vhdx._units import MIB
 from vhdx.blockdev.extent import Extent
 from vhdx.engine.header_pair import HeaderPair
 from vhdx.engine.session import log_writer
@@ -150,7 +150,7 @@ def lost_copies() -> list[MediaFault]:
     return [MediaFault(f"copy at {place}", place, b"?" * 1024) for place in PLACES]
 
 
-def test_nothing_is_wrong_with_the_right_toy() -> None:
+def test_the_kit_finds_nothing_wrong_with_the_right_toy() -> None:
     subject = TwinSubject()
     subject.loses = lost_copies()
     run = crashed(subject, WRITE, FLUSH, WRITE, FLUSH)
@@ -158,13 +158,13 @@ def test_nothing_is_wrong_with_the_right_toy() -> None:
     assert run.tally.nested
 
 
-def test_two_copies_torn_at_once() -> None:
+def test_the_kit_finds_two_copies_that_are_torn_at_once() -> None:
     assert crashed(
         TwinSubject(flushes_between=False), WRITE, FLUSH, WRITE, FLUSH, nested_limit=0
     ).tally.findings
 
 
-def test_the_good_copy_of_two_overwritten_first() -> None:
+def test_the_kit_finds_the_good_copy_of_two_overwritten_first() -> None:
     """Only after the medium lost a copy and, in the write that follows, the power fails."""
     subject = TwinSubject(good_first=True)
     subject.loses = lost_copies()
@@ -172,7 +172,7 @@ def test_the_good_copy_of_two_overwritten_first() -> None:
     assert not crashed(subject, WRITE, FLUSH, WRITE, FLUSH, nested_limit=0).tally.findings
 
 
-def test_a_fault_in_the_structures_between_the_further_flush_and_the_close() -> None:
+def test_the_kit_finds_a_fault_that_the_next_close_repairs() -> None:
     """It is there after the next flush, gone after the next close."""
     subject = TwinSubject(leaks_until_closed=True)
     assert crashed(subject, WRITE, FLUSH).tally.findings
@@ -191,7 +191,7 @@ def is_found(workload: Workload, *, seeds: int, nested_limit: int = 0) -> bool:
     return False
 
 
-def test_a_header_lost_beside_a_change_that_is_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kit_finds_a_header_lost_beside_a_pending_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second header at a close shares its flush with the truncation: without the first, the log is back."""
 
     def end(self: log_writer.LogWriter) -> None:
@@ -209,7 +209,7 @@ def test_a_header_lost_beside_a_change_that_is_pending(monkeypatch: pytest.Monke
     assert is_found(workload, seeds=4)
 
 
-def test_the_good_header_overwritten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kit_finds_the_good_header_overwritten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     right = HeaderWriter.__init__
 
     def init(self: HeaderWriter, store: ByteStore, pair: HeaderPair) -> None:
@@ -248,7 +248,7 @@ class ThriftySubject(VhdxSubject):
         return super().open(cast(ByteStore, ThriftyStore(store)), sync)
 
 
-def test_what_a_failed_flush_lost_taken_for_written_by_the_next_process() -> None:
+def test_the_kit_finds_a_process_that_takes_what_a_failed_flush_lost_for_written() -> None:
     """It reads what never became durable, and empties the log that has it."""
     base = replace(dynamic(), subject=ThriftySubject())
     assert not FaultLoop(base, STANDARD_PROGRAM).run(Call.PWRITE, OSError).findings

@@ -8,6 +8,7 @@ from proof.crash.bases import BASES
 from proof.crash.campaign import BRIEF
 from proof.crash.record_rules import record_faults
 from proof.crash.workloads import Workload, record, short_workloads, tail_workload, try_record
+from support.units import MIB
 from vhdx.disks.image import Image
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine.blocks.block_writer import BlockWriter
@@ -17,7 +18,6 @@ from vhdx.testing.crash.operations import Operation, Verb
 from vhdx.testing.crash.run import CrashRun
 
 FLUSH = Operation(Verb.FLUSH)
-MIB = 1 << 20
 
 
 def violations(*workloads: Workload) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.format.bat import (
     CONTENT,
     MAY_ANCHOR,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.format.checksum import stored_checksum, structure_checksum
 from vhdx.format.log import (
     Descriptor,

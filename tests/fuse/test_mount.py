@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from proof.crash.programs import attempt, run
 from support.mounting import (
     HANG_GUARD_SECONDS,
     force_unmount,
@@ -24,8 +23,9 @@ from support.mounting import (
     mounted,
     need_fuse,
 )
+from support.programs import attempt, run
 from support.tables import Slot, boot_record
-from vhdx._units import KIB, MIB, TIB
+from support.units import KIB, MIB, TIB
 from vhdx.disks.raw import RawDevice
 from vhdx.fuse.files import disk_files
 from vhdx.fuse.mount import Mount

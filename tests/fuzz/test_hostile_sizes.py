@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from proof.fuzz.invariants import Examination, examine
-from vhdx._units import GIB, MIB, TIB
+from support.units import GIB, MIB, TIB
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder

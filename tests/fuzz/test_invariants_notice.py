@@ -7,7 +7,7 @@ import pytest
 
 from proof.fuzz.invariants import InvariantError, examine
 from proof.fuzz.work_limits import check_limit, facts_of
-from vhdx._units import GIB, MIB
+from support.units import GIB, MIB
 from vhdx.blockdev.device import Range
 from vhdx.blockdev.extent import Extent
 from vhdx.disks.image import Image

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import pytest
 
 import vhdx
-from proof.crash.programs import attempt, need, run
 from support.mounting import (
     HANG_GUARD_SECONDS,
     force_unmount,
@@ -21,7 +20,8 @@ from support.mounting import (
     need_fuse,
     need_root,
 )
-from vhdx._units import MIB
+from support.programs import attempt, need, run
+from support.units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert

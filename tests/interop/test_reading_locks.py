@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.ops.check import check_image
 from vhdx.testing import ImageBuilder
 

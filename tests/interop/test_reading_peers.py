@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import vhdx
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 from vhdx.ops.create import create
 from vhdx.testing import ImageBuilder
 from vhdx.testing.hostile.mutation_bases import base_image

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from proof.crash.programs import attempt, need, run
+from support.programs import attempt, need, run
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.ops.create import create
 from vhdx.storage import durable
 

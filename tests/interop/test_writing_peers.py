@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 import vhdx
-from proof.crash.programs import need, run
-from vhdx._units import MIB
+from support.programs import need, run
+from support.units import MIB
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create

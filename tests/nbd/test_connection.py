@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd.talking import (
+from support.nbd_connection import (
     DF,
     DISC,
     FAST_ZERO,
@@ -29,8 +29,8 @@ from nbd.talking import (
     Puppet,
     session,
 )
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.errors import CorruptImageError, ImagePoisonedError
 from vhdx.findings import Finding
@@ -261,7 +261,7 @@ def test_a_client_that_says_goodbye_is_answered_first(device: Puppet) -> None:
     assert device.pread(4096, 0) == b"w" * 4096
 
 
-def test_zeroing_and_trimming(device: Puppet, content: bytes) -> None:
+def test_zeroed_and_trimmed_ranges_read_as_zeroes(device: Puppet, content: bytes) -> None:
     with session(device) as s:
         for flags in (0, NO_HOLE, FUA, FAST_ZERO if _host.HAVE_FALLOCATE else 0):
             s.talk.ask(ZEROES, MIB, MIB, flags=flags)

@@ -489,7 +489,7 @@ def test_what_is_sent_while_an_export_is_opened_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("opens", [True, False])
-def test_many_exports_asked_for_at_once_do_not_nest(opens: bool) -> None:
+def test_many_exports_asked_for_at_once_are_answered_one_after_the_other(opens: bool) -> None:
     handshake = new()
     ask = wire.option(wire.INFO, wire.info_payload(b"disk"))
 

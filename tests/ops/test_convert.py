@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdx
+from support.units import MIB, TIB
 from vhdx import Extent, Limits, ParentNotFoundError, RequestError, _host
-from vhdx._units import MIB, TIB
 from vhdx.blockdev.device import Range
 from vhdx.disks.raw import RawDevice
-from vhdx.engine.new_image import ImageWriter, disk_parameters
+from vhdx.engine.new_image import ImageWriter
+from vhdx.format.new_disk import disk_parameters
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
@@ -25,9 +26,7 @@ from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, ReferenceDisk
 from vhdx.testing.image.strategies import chains
 
-QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 class PlainDevice:

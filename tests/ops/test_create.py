@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 import vhdx
+from support.units import GIB, MIB
 from vhdx import LogReplayRequiredError, ParentForbiddenError, RequestError
-from vhdx._units import GIB, MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.format.guids import PARENT_LOCATOR, ZERO_GUID
 from vhdx.format.metadata import IS_REQUIRED

@@ -14,8 +14,8 @@ import vhdx
 from support.cases import pattern, sound, sound_child
 from support.dirty import GROWN, applied, grow, unlogged
 from support.media import fill
+from support.units import MIB
 from vhdx import ImageClosedError, RequestError, _host
-from vhdx._units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot

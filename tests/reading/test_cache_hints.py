@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from support.units import MIB
+from support.written_images import file_bytes
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.blockdev.device import MAX_READ_AHEAD, BlockDevice
 from vhdx.disks.raw import RawDevice
 from vhdx.format.bat import PayloadState
@@ -14,7 +15,7 @@ from vhdx.ops.create import create
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.stores import WatchedStore, file_bytes
+from vhdx.testing.stores import WatchedStore
 
 
 class HintedStore(WatchedStore):

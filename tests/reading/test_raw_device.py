@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from support.units import KIB, MIB
 from vhdx import Ability, ImageClosedError, ImageLockedError, RequestError, _host
-from vhdx._units import KIB, MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
@@ -56,7 +56,7 @@ def test_any_buffer_is_filled(odd_file: Path) -> None:
 
 
 @pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
-def test_holes_are_told_as_such(tmp_path: Path) -> None:
+def test_holes_of_the_file_are_holes_of_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "sparse.raw"
     with path.open("wb") as file:
         file.truncate(4 * MIB)

@@ -10,8 +10,8 @@ import pytest
 
 import vhdx
 from proof.fuzz.invariants import examine
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.ops.check import check_image
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore

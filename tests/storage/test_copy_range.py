@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from support.units import MIB
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.storage import copy, libc
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.copy import copy_range, try_reflink

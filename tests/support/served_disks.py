@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import vhdx
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.check import check_image
 from vhdx.ops.convert import convert

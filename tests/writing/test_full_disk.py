@@ -7,12 +7,12 @@ import pytest
 
 import vhdx
 from support.media import fill
+from support.units import MIB
+from support.written_images import assert_sound
 from vhdx import _host
-from vhdx._units import MIB
 from vhdx.ops.create import create
 from vhdx.storage.file import FileStore
 from vhdx.testing.crash.pages import Content
-from writing.disks import assert_sound
 
 
 def write_until_full(disk: vhdx.Disk, model: Content, *, flush: bool) -> OSError:

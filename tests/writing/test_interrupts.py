@@ -12,10 +12,10 @@ from types import FrameType
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import faults
 from vhdx.testing import ImageBuilder
-from writing.disks import faults
-from writing.stores import Call, HostStore
+from vhdx.testing.stores import HostStore, StoreCall
 
 ROOMS = (
     *("interval_set", "page_cache", "blocks/requests", "blocks/block_writer", "blocks/tables"),
@@ -119,7 +119,7 @@ def test_interrupt_on_the_way_out_of_a_failed_commit_does_not_hide_the_failure(
     disk = vhdx.open(store, "r+")
     disk.pwrite(b"A" * MIB, 0)
 
-    def fail(call: Call) -> None:
+    def fail(call: StoreCall) -> None:
         if call.name == "flush":
             store.before = lambda _: None
             raise failure

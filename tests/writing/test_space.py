@@ -11,9 +11,10 @@ from uuid import UUID
 import pytest
 
 import vhdx
+from support.units import MIB
+from support.written_images import block_entry, chain_bytes, faults
 from vhdx import _host
 from vhdx._sync import THREADS
-from vhdx._units import MIB
 from vhdx.engine.interval_set import IntervalSet
 from vhdx.engine.session.allocator import Allocator
 from vhdx.engine.session.in_flight import InFlight
@@ -23,8 +24,7 @@ from vhdx.ops.create import create
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.disks import block_entry, chain_bytes, faults
-from writing.stores import Call, HostStore, WatchedStore
+from vhdx.testing.stores import HostStore, StoreCall, WatchedStore
 
 DIRT = b"\xd1"
 REGION = UUID("00000000-0000-4000-8000-0000000e6104")
@@ -246,7 +246,7 @@ def test_space_that_was_cut_off_is_free_still_after_the_file_could_not_grow() ->
     store, last = cut_off(ImageBuilder(6 * MIB + 512, 2 * MIB), PayloadState.FULLY_PRESENT, b"o" * 512)
     watched = WatchedStore(store)
 
-    def refuse(call: Call) -> None:
+    def refuse(call: StoreCall) -> None:
         if call.name == "truncate":
             raise OSError(errno.ENOSPC, "full")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import GIB, MIB, TIB
+from support.units import GIB, MIB, TIB
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.scan import large_table as bat_scan
 from vhdx.engine.scan.large_table import BlockScan

@@ -16,7 +16,8 @@ from vhdx.engine.read_plan import ReadPlan
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.report import Report
-from vhdx.storage.base import ByteStore, reader_of
+from vhdx.storage import fileobj
+from vhdx.storage.base import ByteStore, identity_of, reader_of
 from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def open_store(
         return FileStore.open(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok), True
     if hasattr(source, "pread_into"):
         return cast("ByteStore", source), False
-    return FileStore.from_fileobj(source, lock=lock, no_lock_ok=no_lock_ok), True
+    return fileobj.store_of(source, lock=lock, no_lock_ok=no_lock_ok), True
 
 
 class Image(LayeredDevice):
@@ -243,8 +244,7 @@ class Image(LayeredDevice):
     @property
     def identity(self) -> tuple[int, int] | None:
         """Device and inode; None for what is not a file."""
-        identity: tuple[int, int] | None = getattr(self.file_store, "identity", None)
-        return identity
+        return identity_of(self.file_store)
 
     @property
     def limits(self) -> Limits:

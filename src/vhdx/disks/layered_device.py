@@ -14,6 +14,7 @@ from vhdx.disks.layer import LEFT_TO_PARENT, resolve
 from vhdx.disks.stream import DeviceStream
 from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError, ReadOnlyImageError
 from vhdx.storage.base import StoreKind, plain_store, read_ahead, read_fully, reader_of
+from vhdx.storage.zeroes import fill_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from vhdx.disks.layer import Layer, LayerWriter
     from vhdx.storage.base import ByteStore
 
-_ZEROES: Final = bytes(1 << 20)
 _MAX_HINTS: Final = 1024
 """Spans that one `cache` looks at; where sectors alternate between layers, a range can be of very many."""
 
@@ -121,7 +121,7 @@ class LayeredDevice:
             elif span.kind is SpanKind.PARENT:
                 raise self._absent(depth, span)
             else:
-                _clear(part)
+                fill_zeroes(part)
 
     def cache(self, length: int, offset: int) -> None:
         """Say that a range will be read soon; of a long one the beginning counts. What is absent is no error.
@@ -326,9 +326,3 @@ def _store_ranges(store: ByteStore, file_offset: int, length: int) -> Iterator[R
         else:
             part = plain_store(store, extent.file_offset, extent.length)
             yield Range(store if part is None else part, extent.file_offset, extent.length)
-
-
-def _clear(view: memoryview) -> None:
-    for start in range(0, len(view), len(_ZEROES)):
-        part = view[start : start + len(_ZEROES)]
-        part[:] = _ZEROES[: len(part)]

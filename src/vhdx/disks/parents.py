@@ -23,6 +23,7 @@ from vhdx.errors import (
     ParentMismatchError,
     ParentNotFoundError,
 )
+from vhdx.storage.base import path_of
 from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def _below_root(root: Path, child_path: Path | None, components: list[str]) -> I
 
 
 def _path_of(image: Image) -> Path | None:
-    path = getattr(image.file_store, "path", None)
+    path = path_of(image.file_store)
     return None if path is None else Path(path)
 
 

@@ -11,15 +11,15 @@ from vhdx.blockdev.device import Ability, Limits, Range
 from vhdx.blockdev.span import Span, SpanKind
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.errors import ImagePoisonedError
-from vhdx.storage.base import ByteStore, StoreKind, shrunk
+from vhdx.storage.base import ByteStore, StoreKind, shrunk, space_control
 from vhdx.storage.file import FileStore
+from vhdx.storage.zeroes import write_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SECTOR_SIZE: Final = 512
 _PAGE_SIZE: Final = 4096
-_ZEROES: Final = bytes(1 << 20)
 
 
 class RawDevice(LayeredDevice):
@@ -92,11 +92,12 @@ class RawDevice(LayeredDevice):
         )
         if self._writer is None:
             return limits
-        zeroes_fast = getattr(self._store, "can_zero_unwritten", False)
+        space = space_control(self._store)
+        zeroes_fast = space.can_zero_unwritten
         return limits._replace(
             writable=True,
             fua=Ability.EMULATED,
-            trim=Ability.NATIVE if getattr(self._store, "can_punch", False) else Ability.NONE,
+            trim=Ability.NATIVE if space.can_punch else Ability.NONE,
             write_zeroes=Ability.NATIVE if zeroes_fast else Ability.EMULATED,
             fast_zero=Ability.NATIVE if zeroes_fast else Ability.NONE,
         )
@@ -133,6 +134,7 @@ class RawWriter:
         self.failure: BaseException | None = None
         """What a flush raised."""
         self._store = store
+        self._space = space_control(store)
         # One flush at a time: the system tells of a lost write to one of two that are under way at once.
         self._flush_lock = threading.Lock()
 
@@ -153,17 +155,11 @@ class RawWriter:
     def write_zeroes(self, offset: int, length: int, *, may_unmap: bool, fast_only: bool) -> None:
         """Zero without writing where the file system can, else write zeroes."""
         self.check_sound()
-        if not length or self._zero_unwritten(length, offset, may_unmap=may_unmap):
+        if not length or self._space.zero_unwritten(length, offset, may_punch=may_unmap):
             return
         if fast_only:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), self._store.name)
-        with memoryview(_ZEROES) as zeroes:
-            for position in range(offset, offset + length, len(zeroes)):
-                self._store.pwrite(zeroes[: offset + length - position], position)
-
-    def _zero_unwritten(self, length: int, offset: int, *, may_unmap: bool) -> bool:
-        zero = getattr(self._store, "zero_unwritten", None)
-        return zero is not None and zero(length, offset, may_punch=may_unmap)
+        write_zeroes(self._store.pwrite, length, offset)
 
     def trim(self, offset: int, length: int) -> None:
         """Punch a hole where the file system takes space back; a block device is left alone.
@@ -171,9 +167,7 @@ class RawWriter:
         A block device that has been told to discard need not read as zeroes.
         """
         self.check_sound()
-        punch = getattr(self._store, "punch_hole", None)
-        if punch is not None:
-            punch(length, offset)
+        self._space.punch_hole(length, offset)
 
     def writes_in_place(self, offset: int, length: int) -> bool:  # noqa: ARG002 - every write does
         """Whether writing is possible at all."""

@@ -86,9 +86,7 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
     regions = check_regions(table, table_offset, log, size, report.breach)
     metadata, known = read_metadata_table(store, regions.metadata, report.breach)
     parameters = _read_parameters(store, regions.metadata, known, report.breach)
-    geometry = Geometry(
-        parameters.virtual_size, parameters.block_size, parameters.logical_sector_size, parameters.has_parent
-    )
+    geometry = parameters.geometry
     _check_bat_size(regions.bat, geometry, report.breach)
     structures = [(region.file_offset, region.end, region.name) for region in regions.all if region.length]
     if log[1]:

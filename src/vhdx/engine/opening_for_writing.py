@@ -26,6 +26,7 @@ from vhdx.errors import ImageStateError, refusal
 from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.rules import RuleCode, Severity
+from vhdx.storage.base import is_block_device, is_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ def judge_for_writing(
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
     Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
     """
-    if not getattr(store, "writable", True):
+    if not is_writable(store):
         raise io.UnsupportedOperation(
             f"{store.name}: open for reading only; a file object must be opened in mode 'r+b' to be written to"
         )
@@ -135,7 +136,7 @@ def make_writer(
 
 def _length(opened: Opened, store: ByteStore, used_end: int) -> tuple[int, int]:
     """How long the file is once its log is in place, and how long it has to stay, in bytes."""
-    if getattr(store, "is_block_device", False):
+    if is_block_device(store):
         # Whatever a log says, and whatever it holds.
         return store.size(), 0
     return opened.file_size, end_of_content(opened.store, used_end, opened.file_size)

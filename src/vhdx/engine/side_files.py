@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from vhdx.storage.base import ByteStore
+from vhdx.storage.base import ByteStore, path_of
 
 _SUFFIXES: Final = (".rct", ".mrt")
 
@@ -13,7 +13,7 @@ def side_files(store: ByteStore) -> list[str]:
 
     They are looked for by name, never opened.
     """
-    path = getattr(store, "path", None)
+    path = path_of(store)
     if path is None:
         return []
     # Hyper-V tracks the file, whatever links lead to it.

@@ -4,7 +4,7 @@ import heapq
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
@@ -19,7 +19,7 @@ from vhdx.ops.copying.source_walk import (
 from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.storage.base import read_fully
+from vhdx.storage.base import ByteStore, is_same_file, read_fully
 
 _UNIT_SIZE: Final = 16 * MIB
 
@@ -156,10 +156,7 @@ def _clipped(unit: Unit, device: BlockDevice) -> Unit:
 def _is_same_place(left: Piece, right: Piece) -> bool:
     if not (left.is_plain and right.is_plain) or left.file_offset != right.file_offset:
         return False
-    if left.store is right.store:
-        return True
-    identity = getattr(left.store, "identity", None)
-    return identity is not None and identity == getattr(right.store, "identity", None)
+    return is_same_file(cast("ByteStore", left.store), cast("ByteStore", right.store))
 
 
 def _side_by_side(in_a: Iterator[Piece], in_b: Iterator[Piece], unit: Unit) -> Iterator[tuple[Piece, Piece]]:

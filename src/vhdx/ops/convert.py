@@ -6,16 +6,18 @@ from uuid import UUID
 
 from vhdx._units import MIB, align_up
 from vhdx.blockdev.device import BlockDevice, Limits
-from vhdx.engine.new_image import ImageWriter, disk_parameters, reserve_space
+from vhdx.engine.new_image import ImageWriter
 from vhdx.errors import RequestError
 from vhdx.format.constants import SECTOR_SIZES
 from vhdx.format.metadata import DiskParameters
+from vhdx.format.new_disk import disk_parameters
 from vhdx.ops.copying.copier import Copier, Target
 from vhdx.ops.copying.destination import Destination, StorePath, open_destination, refuse_same_file
 from vhdx.ops.copying.source_walk import HoleMap, Unit, all_units, count_data, data_units, stores_of
 from vhdx.ops.copying.unit_workers import Turns, Workers
 from vhdx.ops.progress import Progress, no_progress
 from vhdx.storage.base import ByteStore
+from vhdx.storage.zeroes import reserve_space
 
 Format = Literal["raw", "vhdx"]
 Kind = Literal["dynamic", "fixed"]
@@ -170,9 +172,9 @@ class _ImageJob:
         self.target = Target(
             store,
             self._place,
-            is_ordered=not self._writer.is_fixed,
+            is_ordered=not parameters.is_fixed,
             is_blank=self._writer.is_blank,
-            writes_all=self._writer.is_fixed and not self._writer.is_blank,
+            writes_all=parameters.is_fixed and not self._writer.is_blank,
             slot_size=parameters.block_size,
         )
 

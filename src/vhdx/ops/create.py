@@ -7,16 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from vhdx.disks.image import Image
-from vhdx.engine.new_image import (
-    DEFAULT_CHILD_BLOCK_SIZE,
-    ImageWriter,
-    MetadataItem,
-    check_parameters,
-    disk_parameters,
-)
+from vhdx.engine.new_image import ImageWriter
 from vhdx.errors import LogReplayRequiredError, RequestError
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.metadata import ALWAYS_NEEDED, DiskParameters
+from vhdx.format.new_disk import DEFAULT_CHILD_BLOCK_SIZE, NewItem, check_parameters, disk_parameters
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.ops.copying.destination import StorePath, open_destination, refuse_same_file
 
@@ -161,10 +156,10 @@ def _child_parameters(
     return parameters
 
 
-def _inherited_items(parent: Image) -> tuple[MetadataItem, ...]:
+def _inherited_items(parent: Image) -> tuple[NewItem, ...]:
     """What belongs to the disk rather than to the file, beside the parameters ([MS-VHDX] 2.6.1.2)."""
     return tuple(
-        MetadataItem(entry.item_id, entry.flags, parent.read_metadata_item(entry))
+        NewItem(entry.item_id, entry.flags, parent.read_metadata_item(entry))
         for entry in parent.metadata_entries
         if entry.is_virtual_disk and (entry.is_user or entry.item_id not in ALWAYS_NEEDED)
     )
@@ -174,7 +169,7 @@ def _write(
     path: StorePath | ByteStore,
     parameters: DiskParameters,
     locator: ParentLocator | None,
-    items: tuple[MetadataItem, ...],
+    items: tuple[NewItem, ...],
     *,
     overwrite: bool,
     preallocate: bool = False,
@@ -183,7 +178,7 @@ def _write(
         writer = ImageWriter(store, parameters, locator=locator, items=items, capacity=capacity)
         if preallocate:
             writer.preallocate()
-        if writer.is_fixed and not writer.is_blank:
+        if parameters.is_fixed and not writer.is_blank:
             start = writer.layout.payload_offset
             store.write_zeroes(writer.file_size - start, start)
         writer.finish()

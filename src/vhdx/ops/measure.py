@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vhdx.blockdev.device import BlockDevice
-from vhdx.engine.new_image import ImageLayout
 from vhdx.errors import RequestError
-from vhdx.format.geometry import Geometry
+from vhdx.format.layout import ImageLayout
 from vhdx.ops.convert import image_parameters
 from vhdx.ops.copying.source_walk import count_data, data_units
 from vhdx.ops.progress import Progress, no_progress
@@ -60,9 +59,7 @@ def measure(
         logical_sector_size=logical_sector_size,
         physical_sector_size=None,
     )
-    layout = ImageLayout(
-        Geometry(parameters.virtual_size, parameters.block_size, parameters.logical_sector_size, False)
-    )
+    layout = ImageLayout(parameters.geometry)
     full = layout.file_size(layout.geometry.block_count)
     if kind == "fixed":
         return Measurement(layout.payload_offset + data, full)

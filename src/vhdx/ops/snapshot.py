@@ -8,8 +8,9 @@ from uuid import uuid4
 from vhdx.disks.chain import Disk
 from vhdx.disks.image import Image
 from vhdx.disks.raw import RawDevice
-from vhdx.engine.new_image import ImageWriter, disk_parameters
+from vhdx.engine.new_image import ImageWriter
 from vhdx.errors import RequestError
+from vhdx.format.new_disk import disk_parameters
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.storage.throw_away import ThrowAwayStore
 

@@ -34,6 +34,13 @@ def check_kind(status: os.stat_result, name: str) -> None:
     raise OSError(errno.EINVAL, f"is {kind}, not a file or a block device", name)
 
 
+def identity_of(status: os.stat_result) -> tuple[int, int]:
+    """`FileFacts.identity` of a file or a block device, which may have several names."""
+    if stat.S_ISBLK(status.st_mode):
+        return getattr(status, "st_rdev", 0), 0  # no file has inode 0
+    return status.st_dev, status.st_ino
+
+
 def open_descriptor(
     path: str, *, writable: bool = False, dir_fd: int | None = None, follow_symlinks: bool = True
 ) -> int:

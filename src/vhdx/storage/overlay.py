@@ -13,10 +13,9 @@ from typing import Final, NamedTuple
 
 from vhdx._buffer import Buffer
 from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
+from vhdx.storage.zeroes import fill_zeroes
 
 SECTOR_SIZE: Final = 4096
-
-_ZEROES: Final = bytes(1 << 20)
 
 
 class _Segment(NamedTuple):
@@ -114,7 +113,7 @@ class OverlayStore:
                 case StoreKind.DATA:
                     self._read_base(view, file_offset, start, stop)
                 case StoreKind.HOLE:
-                    _fill_zeroes(view, start - file_offset, stop - file_offset)
+                    fill_zeroes(view[start - file_offset : stop - file_offset])
                 case StoreKind.OVERLAY:
                     self._read_patches(view, file_offset, start, stop)
 
@@ -122,7 +121,7 @@ class OverlayStore:
         with view[start - origin : end - origin] as part:
             count = self.base.pread_into(part, start)
             if count < len(part):
-                _fill_zeroes(part, count, len(part))
+                fill_zeroes(part[count:])
 
     def _read_patches(self, view: memoryview, origin: int, start: int, end: int) -> None:
         index = bisect_left(self._sectors, start // SECTOR_SIZE)
@@ -241,10 +240,3 @@ def _joined(intervals: Iterable[tuple[int, int]], size: int) -> "tuple[array[int
             starts.append(start)
             ends.append(end)
     return starts, ends
-
-
-def _fill_zeroes(view: memoryview, start: int, end: int) -> None:
-    while start < end:
-        length = min(end - start, len(_ZEROES))
-        view[start : start + length] = memoryview(_ZEROES)[:length]
-        start += length

@@ -22,6 +22,7 @@ from vhdx.cli.output import (
     warn_unreliable,
 )
 from vhdx.ops.info import image_info
+from vhdx.storage.base import lock_warning_of
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from vhdx.cli.options import Parser
     from vhdx.errors import ChainError
     from vhdx.ops.info import HeaderInfo, ImageInfo
+    from vhdx.storage.base import ByteStore
 
 
 def add_options(parser: Parser) -> None:
@@ -88,8 +90,8 @@ def _chain(options: argparse.Namespace) -> tuple[list[ImageInfo], ChainError | N
         return [image_info(image) for image in disk.images], missing
 
 
-def _warn_unlocked(store: object) -> None:
-    warning = getattr(store, "lock_warning", None)
+def _warn_unlocked(store: ByteStore) -> None:
+    warning = lock_warning_of(store)
     if warning:
         complain(f"warning: {warning}")
 

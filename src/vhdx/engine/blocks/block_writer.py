@@ -8,12 +8,13 @@ the entry (and the bitmap bits) into the page cache last: whoever sees the entry
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from vhdx._units import MIB, aligned_pieces
+from vhdx._units import aligned_pieces
 from vhdx.engine.blocks.plan import plan_fill, plan_write, state_after_trim, state_after_zeroes
 from vhdx.engine.session.allocator import Space
 from vhdx.format.bat import PayloadState
+from vhdx.storage.zeroes import write_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.geometry import Geometry
     from vhdx.storage.base import ByteStore
-
-_ZEROES: Final = bytes(MIB)
 
 
 class BlockWriter:
@@ -222,6 +221,5 @@ class BlockWriter:
         """Put zeroes into a range of the file; a fixed image keeps its host space in any case."""
         if may_punch and not self._keeps_space:
             self._store.write_zeroes(length, file_offset)
-            return
-        for start in range(0, length, len(_ZEROES)):
-            self._store.pwrite(_ZEROES[: min(len(_ZEROES), length - start)], file_offset + start)
+        else:
+            write_zeroes(self._store.pwrite, length, file_offset)

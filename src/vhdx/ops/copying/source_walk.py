@@ -40,7 +40,7 @@ class Piece(NamedTuple):
 class DeviceReader:
     """A device in the place of a store, for devices that cannot say where their content lies."""
 
-    name = "device"
+    name: str | None = None
 
     def __init__(self, device: BlockDevice) -> None:
         self._device = device

@@ -11,7 +11,6 @@ from vhdx.engine.page_cache import PageCache
 from vhdx.findings import Finding
 from vhdx.format.bat import STATE_MASK, PayloadState, entry_file_offset, entry_state
 from vhdx.format.constants import BAT_ENTRY_SIZE
-from vhdx.format.geometry import Geometry
 from vhdx.format.metadata import ALWAYS_NEEDED, KNOWN_ITEMS, DiskParameters
 from vhdx.ops.dump.structure import Structure, collect
 from vhdx.ops.info import STATE_NAMES
@@ -36,9 +35,7 @@ def dump_bat(
     if parameters is None:
         yield bare._replace(error=f"cannot be laid out: {error}")
         return
-    geometry = Geometry(
-        parameters.virtual_size, parameters.block_size, parameters.logical_sector_size, parameters.has_parent
-    )
+    geometry = parameters.geometry
     fields: dict[str, Any] = {
         "entry-count": geometry.entry_count,
         "block-count": geometry.block_count,

@@ -5,13 +5,12 @@ bitmaps a page at a time, and lets C code compute checksums. It finds and parses
 `ReferenceDisk` does, and shares nothing else with the library.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from fastcrc.crc32 import iscsi
 
-from vhdx.testing.image import reference
 from vhdx.testing.image.reference import SECTOR, ReferenceDisk, ReferenceImage
 
 _PAGE = 4096
@@ -26,15 +25,13 @@ def quick_image(source: object) -> "QuickImage":
 class QuickImage(ReferenceImage):
     """One file of a chain. Its store must not change."""
 
+    crc32c: Callable[[bytes], int] = staticmethod(iscsi)
+
     def __init__(self, source: object) -> None:
         """Read the structures. Raises: ValueError, KeyError, StopIteration for an image that is not sound."""
         self._entries: dict[int, tuple[int, int]] = {}
         self._pages: dict[int, bytes] = {}
-        plain, reference.crc32c = reference.crc32c, iscsi
-        try:
-            super().__init__(source)
-        finally:
-            reference.crc32c = plain
+        super().__init__(source)
 
     def read_file(self, length: int, offset: int) -> bytes:
         """Bytes of the file as they are after replay."""

@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-MIB = 1 << 20
-
 Argument = str | bytes | os.PathLike[str]
 
 

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.format.header import HEADER_SIZE, Header
 from vhdx.ops.check import check_image
 from vhdx.report import Report
 from vhdx.rules import Severity
-from vhdx.storage.base import ByteStore, StoreKind, pread
+from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
 from vhdx.testing.crash.pages import PAGE_SIZE, Content
 from vhdx.testing.image.quick_reference import QuickDisk, QuickImage
-from writing.stores import View
+from vhdx.testing.stores import PassingStore
 
 PIECE = MIB
 
@@ -25,6 +25,20 @@ def faults(store: ByteStore) -> list[Finding]:
         for finding in check_image(store).findings()
         if finding.severity in (Severity.ERROR, Severity.LEAK)
     ]
+
+
+def file_bytes(store: ByteStore) -> dict[int, bytes]:
+    """What a file holds, to compare: pieces that are not zero by their file offset, and the size as -1."""
+    size = store.size()
+    found = {-1: size.to_bytes(8, "little")}
+    for extent in store.extents(0, size):
+        if extent.kind is not StoreKind.HOLE:
+            for at in range(extent.file_offset, extent.file_offset + extent.length, 65536):
+                length = min(65536, extent.file_offset + extent.length - at)
+                piece = pread_zero_extended(store, length, at)
+                if piece.count(0) != length:
+                    found[at] = piece
+    return found
 
 
 def current_header(store: ByteStore) -> Header:
@@ -43,7 +57,7 @@ def headers(store: ByteStore) -> list[Header]:
 
 def structures(store: ByteStore) -> QuickImage:
     """The file as the reference reader sees it now."""
-    return QuickImage(View(store))
+    return QuickImage(PassingStore(store))
 
 
 def block_entry(store: ByteStore, block: int) -> tuple[int, int]:
@@ -62,7 +76,8 @@ def bits_of(store: ByteStore, block: int) -> set[int]:
 
 def chain_bytes(stores: Sequence[ByteStore], offset: int, length: int) -> bytes:
     """Content of a chain, leaf first, as the reference reader has it."""
-    return QuickDisk([View(store) for store in stores]).read(offset, length)
+    # The reader remembers what it read of a store; a new object in front of the store makes it read anew.
+    return QuickDisk([PassingStore(store) for store in stores]).read(offset, length)
 
 
 def assert_holds(disk: vhdx.Disk, model: Content) -> None:
