@@ -26,7 +26,7 @@ from vhdx.findings import Finding
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.ops.check import check_image
 from vhdx.ops.dump import dump
-from vhdx.ops.info import image_info
+from vhdx.ops.info import info
 from vhdx.ops.probe import probe
 from vhdx.rules import OnOpen, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
@@ -91,7 +91,7 @@ class Examination(Steps):
                 raise InvariantError("a strict open took what an ordinary one refused")
             if isinstance(step.result, Image) and replay == "auto" and not strict:
                 with self.step("info", check_limit(facts, patched_sectors(facts))):
-                    image_info(step.result)
+                    info(step.result)
         return opened[0]
 
     def _dump(self, depth: int) -> None:

@@ -18,7 +18,7 @@ from support.units import GIB, MIB
 from vhdx import _host
 from vhdx.storage import descriptor, durable, libc
 from vhdx.storage.base import StoreExtent, StoreKind, pread
-from vhdx.storage.copy import copy_range
+from vhdx.storage.copy import RangeCopier
 from vhdx.storage.file import FileStore
 from vhdx.storage.fileobj import store_of
 from vhdx.storage.throw_away import ThrowAwayStore
@@ -306,7 +306,7 @@ def test_throw_away_file_is_not_hurried_to_the_device(
     (tmp_path / "source").write_bytes(b"x" * MIB)
     with ThrowAwayStore.make() as store, FileStore.open(tmp_path / "source") as source:
         store.pwrite(b"y" * MIB, 0)
-        copy_range(source, 0, store, MIB, MIB)
+        RangeCopier(store).copy(source, 0, MIB, MIB)
         assert pread(store, 2 * MIB, 0) == b"y" * MIB + b"x" * MIB
     assert begun == []
 

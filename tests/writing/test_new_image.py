@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from support.units import GIB, KIB, MIB, TIB
-from vhdx import Image, NotVhdxError, RequestError
+from vhdx import Image, NotVhdxError, RequestError, __version__
 from vhdx.engine.new_image import ImageWriter
 from vhdx.format.bat import PayloadState
 from vhdx.format.guids import ZERO_GUID
@@ -221,7 +221,7 @@ def test_locator_and_kind_belong_together() -> None:
 
 def test_creator_names_the_program() -> None:
     store = written(MIB)
-    assert pread(store, 18, 0)[8:].decode("utf-16-le") == "vhdx "
+    assert pread(store, 520, 0)[8:].decode("utf-16-le").rstrip("\0") == f"vhdx {__version__}"
 
 
 def test_preallocation_writes_where_nothing_can_be_reserved() -> None:

@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from vhdx._version import __version__
 from vhdx.cli.options import Parser, UsageError
 from vhdx.cli.output import complain, describe_os_error, flush_output
 from vhdx.errors import VhdxError
@@ -104,11 +105,9 @@ def _parser(arguments: list[str]) -> Parser:
         description="Open, read, write, check, convert, compare, create, serve and mount VHDX virtual disks.",
         epilog="'vhdx COMMAND --help' tells more about a command.",
     )
-    if arguments[:1] == ["--version"]:
-        version = _version()  # takes longer to find than most commands take
-    else:
-        version = ""
-    parser.add_argument("--version", action="version", version=version, help="show the version and exit")
+    parser.add_argument(
+        "--version", action="version", version=f"vhdx {__version__}", help="show the version and exit"
+    )
     verbs: argparse._SubParsersAction[Parser] = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True, prog="vhdx"
     )
@@ -121,9 +120,3 @@ def _parser(arguments: list[str]) -> Parser:
         module.add_options(verb)
         verb.set_defaults(run=module.run)
     return parser
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    return f"vhdx {metadata.version('vhdx')}"

@@ -15,6 +15,7 @@ from typing import Final
 from uuid import uuid4
 
 from vhdx._units import KIB, align_up
+from vhdx._version import __version__
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.constants import (
@@ -137,7 +138,7 @@ class ImageWriter:
         self._write_region_tables()
         self._write_headers()
         self._store.flush()
-        self._store.pwrite(FileIdentifier(_creator()).encode(), 0)
+        self._store.pwrite(FileIdentifier(f"vhdx {__version__}").encode(), 0)
         self._store.flush()
 
     def _write_region_tables(self) -> None:
@@ -172,16 +173,6 @@ class ImageWriter:
             entries = range(start, start + count * geometry.block_size, geometry.block_size)
             position = self.layout.bat_offset + geometry.entry_of_block(first) * BAT_ENTRY_SIZE
             self._store.pwrite(struct.pack(f"<{count}Q", *entries), position)
-
-
-def _creator() -> str:
-    """The program's name and version, for the file type identifier."""
-    from importlib import metadata  # late: it is slow to import
-
-    try:
-        return f"vhdx {metadata.version('vhdx')}"
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "vhdx"
 
 
 @dataclass(slots=True)

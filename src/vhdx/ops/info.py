@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vhdx.disks.image import Image
 from vhdx.engine.side_files import side_files
 from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
@@ -14,7 +15,7 @@ from vhdx.rules import RuleCode
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vhdx.disks.image import Image, Kind
+    from vhdx.disks.image import Kind, Source
     from vhdx.format.header import Header
     from vhdx.format.parent_locator import ParentLocator
 
@@ -85,11 +86,19 @@ class ImageInfo(NamedTuple):
         return next(slot.header for slot in self.headers if slot.is_current and slot.header is not None)
 
 
-def image_info(image: Image) -> ImageInfo:
-    """Look at an open image. Reads its BAT, in constant memory; opens no other file.
+def info(source: Source | Image, *, strict: bool = False, lock: bool = True) -> ImageInfo:
+    """Look at one file: an open image, or what `Image.open` takes, with its options.
 
-    Raises: OSError.
+    Reads the BAT, in constant memory; opens no other file. Raises: OSError; for a file that is opened here also
+    FormatError and its kin, ImageLockedError.
     """
+    if isinstance(source, Image):
+        return _image_info(source)
+    with Image.open(source, strict=strict, lock=lock) as image:
+        return _image_info(image)
+
+
+def _image_info(image: Image) -> ImageInfo:
     opened = image.opened
     counts = image.bat.count_states()
     files = tuple(map(str, side_files(image.file_store)))

@@ -1,4 +1,4 @@
-"""Opening a chain as far as its files can be found, for what only looks at metadata."""
+"""What a disk holds where, from metadata alone: also of a chain of which some files are missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,25 @@ from vhdx.disks.parents import OpenOptions, ParentFinder, ParentPolicy
 from vhdx.errors import ChainCycleError, ChainError, ParentForbiddenError, ParentNotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vhdx.blockdev.extent import Extent
     from vhdx.disks.image import Image, Source
+
+
+def map(
+    source: Source, *, parents: ParentPolicy = "same-dir", strict: bool = False, lock: bool = True
+) -> Iterator[Extent]:
+    """Walk over a VHDX and its parents, extent by extent, in constant memory; the content is not read.
+
+    The arguments are those of `vhdx.open`. What lies in a parent that cannot be found is `unreadable`. The files
+    are open until the iterator ends or is closed.
+
+    Raises, with the first extent: FormatError and its kin, ParentMismatchError, ChainCycleError,
+    ImageLockedError, OSError.
+    """
+    with open_reachable(source, parents=parents, strict=strict, lock=lock).disk as disk:
+        yield from disk.extents()
 
 
 class ReachableDisk(NamedTuple):

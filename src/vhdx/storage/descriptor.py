@@ -48,8 +48,8 @@ def open_descriptor(
 
     Raises: OSError, also for every other kind of file (see `check_kind`), without having waited for it.
     """
-    # Opening alone can wait (a FIFO), wake a peer or move a tape: look first. The name may mean another file
-    # by the time it is opened, so that O_NONBLOCK and a second look follow.
+    # Opening a FIFO can wait, opening other kinds can wake a peer or wind a tape: so the kind is checked first. The
+    # name may mean another file by the time it is opened: so it is opened with O_NONBLOCK, and checked again.
     check_kind(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks), path)
     flags = BASE_FLAGS | _NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY)
     if not follow_symlinks:
@@ -57,7 +57,7 @@ def open_descriptor(
     try:
         fd = _open_unseen(path, flags, writable=writable, dir_fd=dir_fd)
     except BlockingIOError:
-        # A file server holds a lease on the file and is being asked to give it back: wait for that.
+        # A file server holds a lease on the file, which the system has asked it to give back: wait for that.
         fd = _open_unseen(path, flags & ~_NONBLOCK, writable=writable, dir_fd=dir_fd)
     try:
         check_kind(os.fstat(fd), path)
@@ -70,7 +70,7 @@ def open_descriptor(
 
 
 def _open_unseen(path: str, flags: int, *, writable: bool, dir_fd: int | None) -> int:
-    """Open, leaving the access time alone where the system lets us: it does for the owner and for root."""
+    """Open without changing the access time, which the system allows to the file's owner and to root."""
     if _NOATIME and not writable:
         try:
             return os.open(path, flags | _NOATIME, dir_fd=dir_fd)

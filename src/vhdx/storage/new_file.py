@@ -19,11 +19,10 @@ class NewFile:
         with NewFile("disk.vhdx") as new:
             new.store.pwrite(...)
 
-    `store` is a writable, locked FileStore; closing it early is allowed. When the block ends well, the
-    content is flushed, the temporary takes the final name, and the directory is flushed. When it ends with
-    any exception, the temporary is removed and the final name is as it was. `overwrite=True` replaces a
-    regular file, which keeps its content until the rename; a symbolic link then stays, and its target is
-    replaced.
+    `store` is a writable, locked FileStore; closing it before the block ends is allowed. When the block ends well,
+    the content is flushed, the temporary takes the final name, and the directory is flushed. When it ends with any
+    exception, the temporary is removed and the final name is as it was. `overwrite=True` replaces a regular file,
+    which keeps its content until the rename; of a symbolic link the target is replaced, and the link stays.
 
     Attributes: `path` (the final name), `temporary_path`, `store`, `is_complete`.
     """
@@ -62,7 +61,7 @@ class NewFile:
         try:
             fd = self._make_temporary()
             try:
-                self._sync_fd = os.dup(fd)  # the user may close the store before the block ends
+                self._sync_fd = os.dup(fd)  # to flush by: the user may close the store before the block ends
                 lock = locking.lock_file(fd, self.path, writable=True, no_lock_ok=self._no_lock_ok)
                 self._store = FileStore(
                     fd, name=self.path, path=self.temporary_path, writable=True, lock=lock
@@ -110,7 +109,7 @@ class NewFile:
         flags = descriptor.BASE_FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         for _ in range(_ATTEMPTS):
             temporary = os.path.join(directory, f".{name}.{os.urandom(3).hex()}.partial")
-            # Noted before it exists, so that an interrupt between the two leaves nothing behind.
+            # Set before the file exists, so that an interrupt between the two lines leaves no file behind.
             self.temporary_path = temporary
             try:
                 return os.open(temporary, flags, 0o666)
@@ -136,7 +135,7 @@ class NewFile:
                     raise
             else:
                 return
-        # Windows' rename refuses by itself; elsewhere a file made between these two lines is lost.
+        # On Windows, rename refuses an existing target. Elsewhere a file made between the next two lines is replaced.
         self._check_destination()
         os.rename(self.temporary_path, self._final)
 
@@ -150,7 +149,7 @@ class NewFile:
                 os.close(fd)
 
     def _discard(self) -> None:
-        """Remove the temporary; an error of that is no match for the one that led here."""
+        """Remove the temporary. Its errors are dropped: the one that led here is raised by the caller."""
         try:
             self._close()
         except OSError:

@@ -1,8 +1,8 @@
 """A read-only view of a store in which some sectors are replaced and some ranges read as zeroes.
 
-What decides a byte, in this order: a patch of its sector, a zero interval, the base, and zeroes where the
-base ends before the view does. The patches' contents stay with whoever knows where they are: the view keeps
-two 64-bit numbers for each, and asks for 4096 bytes when it needs them.
+The content of a byte comes from the first of these that there is: a patch of its sector, a zero interval, the base;
+where the base ends before the view does, it is zero. The view does not hold the contents of the patches: it keeps
+two 64-bit numbers for each patch, and asks its owner for the 4096 bytes when they are read.
 """
 
 import io
@@ -19,7 +19,7 @@ SECTOR_SIZE: Final = 4096
 
 
 class _Segment(NamedTuple):
-    """A part of a range in which one source decides: OVERLAY a patch, HOLE a zero interval, DATA the base."""
+    """A part of a range with one source: OVERLAY is a patch, HOLE a zero interval, DATA the base."""
 
     start: int
     end: int
@@ -27,7 +27,7 @@ class _Segment(NamedTuple):
 
 
 class OverlayStore:
-    """See the module. `base` is the store below, and is closed with the view.
+    """A view of `base`, which is closed with the view. The module tells where its bytes come from.
 
     Every change raises io.UnsupportedOperation. Thread-safe if `base` and `load` are.
     """
@@ -61,11 +61,13 @@ class OverlayStore:
         self._is_settled = False
 
     def settle(self) -> None:
-        """From now on the base itself holds what the view shows, and `load` must not be relied on."""
+        """Read everything from the base from now on.
+
+        To be called when the base holds what the patches hold; `load` need not give the patches any more.
+        """
         self._is_settled = True
 
     def size(self) -> int:
-        """Length of the view in bytes. Raises: ValueError."""
         self._check_open()
         return self._size
 
@@ -74,7 +76,7 @@ class OverlayStore:
         return iter(self._sectors)
 
     def is_plain(self, file_offset: int, length: int) -> bool:
-        """Whether the base alone decides a range: no patch, no zero interval, inside base and view.
+        """Whether the base alone holds a range: no patch, no zero interval, inside base and view.
 
         Raises: OSError, ValueError.
         """
@@ -93,7 +95,7 @@ class OverlayStore:
         return index == len(self._zero_starts) or self._zero_starts[index] >= end
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
-        """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError, as `load`."""
+        """As every store. Raises: also what `load` does."""
         self._check_open()
         with memoryview(buffer) as whole, whole.cast("B") as view:
             end = min(file_offset + len(view), self._size)
@@ -103,7 +105,8 @@ class OverlayStore:
                 self._read_base(view, file_offset, file_offset, end)
             else:
                 self._read_segments(view, file_offset, end)
-                if self._is_settled:  # Meanwhile: what was loaded may not have been a patch any more.
+                # Settled by another thread meanwhile: what `load` gave may have been no patch any more.
+                if self._is_settled:
                     self._read_base(view, file_offset, file_offset, end)
             return end - file_offset
 
@@ -140,7 +143,7 @@ class OverlayStore:
             index += 1
 
     def _segments(self, position: int, end: int) -> Iterator[_Segment]:
-        """Split a range by what decides it."""
+        """Split a range by where its content comes from."""
         sectors, starts, ends = self._sectors, self._zero_starts, self._zero_ends
         patch = bisect_left(sectors, position // SECTOR_SIZE)
         zero = bisect_right(ends, position)
@@ -166,7 +169,6 @@ class OverlayStore:
             position = stop
 
     def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
-        """Split a range by what stands behind it. Raises: OSError, ValueError."""
         self._check_open()
         return self._extents(file_offset, file_offset + length)
 
@@ -184,31 +186,26 @@ class OverlayStore:
             yield StoreExtent(inside, end - inside, StoreKind.HOLE)
 
     def read_ahead(self, length: int, file_offset: int) -> None:
-        """Ask it of the base, wherever that holds the range."""
         read_ahead(self.base, length, file_offset)
 
     def fileno(self) -> int | None:
-        """There is none: what `base.fileno()` gives is right only where `is_plain` says so."""
+        """None: the descriptor of the base has other bytes than the view, except where `is_plain` is true."""
         return None
 
     def pwrite(self, data: Buffer, file_offset: int) -> None:  # noqa: ARG002
-        """Refuse. Raises: io.UnsupportedOperation."""
         raise self._refusal()
 
     def truncate(self, size: int) -> None:  # noqa: ARG002
-        """Refuse. Raises: io.UnsupportedOperation."""
         raise self._refusal()
 
     def write_zeroes(self, length: int, file_offset: int) -> None:  # noqa: ARG002
-        """Refuse. Raises: io.UnsupportedOperation."""
         raise self._refusal()
 
     def flush(self) -> None:
-        """Nothing to do. Raises: ValueError if closed."""
+        """Nothing to write: a view is never changed. Raises: ValueError if it is closed."""
         self._check_open()
 
     def close(self) -> None:
-        """Close the base."""
         self._is_closed = True
         self.base.close()
 

@@ -27,7 +27,7 @@ class ThrowAwayStore(FileStore):
             raise
 
     def flush(self) -> None:
-        """Only tells, by ValueError, that the store is closed."""
+        """Does nothing. Raises: ValueError if the store is closed."""
         self.fileno()
 
     def write_behind(self, length: int, file_offset: int) -> None:

@@ -21,7 +21,7 @@ from vhdx.cli.output import (
     size_text,
     warn_unreliable,
 )
-from vhdx.ops.info import image_info
+from vhdx.ops.info import info as image_info
 from vhdx.storage.base import lock_warning_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from vhdx.ops.copying.source_walk import DeviceReader, HoleMap, Piece, Unit, ope
 from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, data_runs
 from vhdx.storage.base import ByteStore, read_fully
-from vhdx.storage.copy import copy_range, try_reflink
+from vhdx.storage.copy import RangeCopier
 
 _FIRST_LOOK: Final = 64 * KIB
 """Bytes that are read where sharing the rest is likely to succeed."""
@@ -106,6 +106,7 @@ class Copier:
         self._can_share = False
         self._buffer = bytearray(BUFFER_SIZE)
         self._view = memoryview(self._buffer)
+        self._ranges = RangeCopier(target.store, self._buffer)
 
     def copy(self, number: int, unit: Unit) -> None:
         """Copy the unit that is the `number`-th. `done` grows by the bytes of data in it.
@@ -140,9 +141,7 @@ class Copier:
             self._look_whether_to_stop()
             length = min(_KERNEL_STEP, piece.length - start)
             place = slot.at(piece.offset + start, length)
-            copy_range(
-                store, piece.file_offset + start, self._target.store, place, length, buffer=self._buffer
-            )
+            self._ranges.copy(store, piece.file_offset + start, place, length)
             self.done += length
 
     def _copy_sparsely(self, piece: Piece, store: ByteStore | DeviceReader, slot: _Slot) -> None:
@@ -173,7 +172,7 @@ class Copier:
         if not length:
             return 0
         place = slot.at(piece.offset + done, length)
-        self._can_share = try_reflink(store, piece.file_offset + done, self._target.store, place, length)
+        self._can_share = self._ranges.share(store, piece.file_offset + done, place, length)
         return length if self._can_share else 0
 
     def _read(self, store: ByteStore | DeviceReader, file_offset: int, length: int) -> None:
