@@ -112,8 +112,8 @@ NAMED: Final = (
     Replacement(
         "force unit access does not flush",
         "../disks/layered_device.py",
-        "            writer.write(view, offset)\n        if fua:\n            writer.flush()\n",
-        "            writer.write(view, offset)\n",
+        "            writer.write(view, offset, self.pread)\n        if fua:\n            writer.flush()\n",
+        "            writer.write(view, offset, self.pread)\n",
         more=(
             (
                 "fast_only=fast_only)\n        if fua:\n            writer.flush()\n",
@@ -160,8 +160,8 @@ NAMED: Final = (
         "            with self._in_flight.block(block):\n",
         more=(
             (
-                "        self.read_through = read_through\n",
-                "        self.read_through, self._early = read_through, {}\n",
+                "        self._keeps_space = keeps_space\n",
+                "        self._keeps_space, self._early = keeps_space, {}\n",
             ),
             (
                 "            covers = len(data) == space.length\n",
@@ -337,7 +337,7 @@ NAMED: Final = (
         "what the replay shows is not read while its changes go to their places",
         "session/session.py",
         "        for start, end in replay.zero_ranges:",
-        "        self._leave_overlay()\n        for start, end in replay.zero_ranges:",
+        "        replay.store.settle()\n        for start, end in replay.zero_ranges:",
     ),
     Replacement(
         "a replay leaves out what is in its place already",
@@ -497,7 +497,7 @@ HARMLESS: Final[dict[str, str]] = {
     "`for sector in replay.store.patched_sectors(): ...`": (
         "growth and replayed sectors become durable by the same flush, and until then the log replays both"
     ),
-    "session.py _replay_onto_disk: `self._leave_overlay()` before `self._headers.update(log_guid=ZERO_GUID)`": (
+    "session.py _replay_onto_disk: `replay.store.settle()` before `self._headers.update(log_guid=ZERO_GUID)`": (
         "in memory: the file holds what the overlay shows since the flush before"
     ),
     "session.py _make_log: `self._store.flush()` before `if not space.known_zero: ...`": (

@@ -31,7 +31,7 @@ _EFFECTS: Final = frozenset(
         *("flush", "pwrite", "truncate", "write_zeroes", "put", "_clear"),
         *("update", "append", "start", "end", "_write", "_write_entry", "_write_other"),
         *("freeze", "thaw", "settle", "finish", "free", "reclaim", "size", "final_size"),
-        *("begin", "_begin_once", "_replay_onto_disk", "_make_log", "_leave_overlay", "_heal_region_tables"),
+        *("begin", "_begin_once", "_replay_onto_disk", "_make_log", "_heal_region_tables"),
         *("_apply", "apply", "set_entry", "mark_sectors", "_give_back_host_space"),
     )
 )

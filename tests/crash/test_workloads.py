@@ -13,6 +13,7 @@ from vhdx.disks.image import Image
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.session.header_writer import HeaderWriter
+from vhdx.storage.overlay import OverlayStore
 from vhdx.testing.crash.medium import Medium
 from vhdx.testing.crash.operations import Operation, Verb
 from vhdx.testing.crash.run import CrashRun
@@ -49,7 +50,7 @@ def test_what_a_replay_showed_must_not_be_read_from_a_log_that_is_written_anew(
     write, other = (Operation(Verb.WRITE, block * MIB + 4096, 512) for block in (3, 514))
     workload = Workload(base, (write, FLUSH, Operation(Verb.TRIM, 3 * MIB, MIB), FLUSH, other), closes=True)
     assert not violations(workload)
-    monkeypatch.setattr(Image, "_leave_overlay", lambda _: None)
+    monkeypatch.setattr(OverlayStore, "settle", lambda _: None)
     assert violations(workload)
 
 

@@ -241,3 +241,21 @@ def test_a_quarter_million_patches_take_a_few_megabytes() -> None:
     assert kept < 5 * MIB
     assert peak < 16 * MIB
     assert pread(view, SECTOR_SIZE, 300 * SECTOR_SIZE) == patch_bytes(100)
+
+
+def test_settled_view_answers_everything_from_its_base(image: Path) -> None:
+    base = FileStore.open(image, writable=True)
+    view = OverlayStore(
+        base, patches={0: 5}, load=patch_of, zeroes=((SECTOR_SIZE, 2 * SECTOR_SIZE),), size=MIB
+    )
+    base.truncate(2 * MIB)
+    base.pwrite(b"new", 0)
+    view.settle()
+    assert view.size() == 2 * MIB
+    assert pread(view, 3, 0) == b"new"
+    assert pread(view, 3, 2 * MIB - 1) == b"\0"
+    assert view.is_plain(MIB, MIB)
+    assert not view.is_plain(MIB, MIB + 1)
+    assert list(view.extents(0, 3 * MIB)) == list(base.extents(0, 3 * MIB))
+    assert view.fileno() == base.fileno()
+    view.close()

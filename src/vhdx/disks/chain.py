@@ -36,9 +36,7 @@ class Disk(LayeredDevice):
         self._base = base
         leaf = images[0]
         super().__init__(images if base is None else (*images, base), leaf.writer)
-        if leaf.writer is not None:
-            leaf.writer.blocks.read_through = self.pread
-        self._leaf = images[0]
+        self._leaf = leaf
 
     @property
     def block_size(self) -> int:

@@ -14,10 +14,9 @@ from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.read_plan import ReadPlan
 from vhdx.format.bat import PayloadState
-from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.report import Report
 from vhdx.storage import fileobj
-from vhdx.storage.base import ByteStore, identity_of, reader_of
+from vhdx.storage.base import ByteStore, identity_of
 from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
@@ -62,24 +61,26 @@ class Image(LayeredDevice):
 
     _writer: Writer | None
 
-    def __init__(self, opened: Opened, report: Report, store: ByteStore, *, owns_store: bool) -> None:
-        """Use `Image.open`."""
+    def __init__(
+        self,
+        opened: Opened,
+        bat: BatTable,
+        report: Report,
+        file_store: ByteStore,
+        writer: Writer | None,
+        *,
+        owns_store: bool,
+    ) -> None:
+        """Use `Image.open`. `file_store` is the file itself, without the overlay that a replay lays over it."""
         self.opened = opened
-        self.file_store = store
+        self.bat = bat
+        self.file_store = file_store
         self._report = report
         self._owns_store = owns_store
-        self.pages = PageCache(opened.store)
-        self._build_plan()
-        self._store = opened.store
+        self._rules = opened.block_rules
+        self._plan = ReadPlan(bat, opened.block_rules, bat.pages.read, report.judge)
         self._block_size = opened.geometry.block_size
-        self._plain_start = opened.block_rules.structures_end
-        self._plain_end = min(opened.file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
-        super().__init__((self,))
-
-    def _build_plan(self) -> None:
-        opened, pages = self.opened, self.pages
-        self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
-        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.judge)
+        super().__init__((self,), writer)
 
     @classmethod
     def open(
@@ -114,56 +115,23 @@ class Image(LayeredDevice):
         store, owns_store = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
         try:
             report = Report(store.name, strict)
-            image = cls(open_image(store, report, replay), report, store, owns_store=owns_store)
+            opened = open_image(store, report, replay)
+            pages = PageCache(opened.store, sync=sync)
+            bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
             if strict:
-                image._judge_blocks()
+                _judge_blocks(bat, opened, report)
+            writer = None
             if writable:
-                image._allow_writing(sync, ignore_change_tracking=ignore_change_tracking)
+                from vhdx.engine.opening_for_writing import open_for_writing
+
+                writer = open_for_writing(
+                    opened, bat, report, store, sync, ignore_change_tracking=ignore_change_tracking
+                )
+            return cls(opened, bat, report, store, writer, owns_store=owns_store)
         except BaseException:
             if owns_store:
                 store.close()
             raise
-        return image
-
-    def _allow_writing(self, sync: Sync, *, ignore_change_tracking: bool) -> None:
-        from vhdx.engine.opening_for_writing import judge_for_writing, make_writer
-
-        opened, store = self.opened, self.file_store
-        scan = judge_for_writing(
-            opened, self.bat, self._report, store, ignore_change_tracking=ignore_change_tracking
-        )
-        self.pages = PageCache(opened.store, sync=sync)
-        self._build_plan()
-        writer = make_writer(
-            opened,
-            scan,
-            store,
-            self.pages,
-            self.bat,
-            sync,
-            keeps_space=self.kind == "fixed",
-            read_through=self.pread,
-            on_growth=self._file_grew,
-            leave_overlay=self._leave_overlay,
-        )
-        super().__init__((self,), writer)
-
-    def _file_grew(self, file_size: int) -> None:
-        self.opened.block_rules.file_size = file_size
-        self._plain_end = min(file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
-
-    def _leave_overlay(self) -> None:
-        """The file now holds what the replay showed: read it directly."""
-        assert self.opened.replay is not None
-        self.opened.replay.store.settle()
-        self._store = self.pages.store = self.bat.store = self.file_store
-        self._leaf_read = reader_of(self.file_store)
-
-    def _judge_blocks(self) -> None:
-        from vhdx.engine.scan.large_table import scan_blocks
-
-        for finding in scan_blocks(self.bat, self.opened.block_rules):
-            self._report.judge(finding)
 
     @property
     def name(self) -> str:
@@ -172,8 +140,8 @@ class Image(LayeredDevice):
 
     @property
     def store(self) -> ByteStore:
-        """Where the file's bytes are read from: the replay's overlay if the log is dirty."""
-        return self._store
+        """Where the file's bytes are read from: the overlay that shows what a dirty log holds, if it is dirty."""
+        return self.opened.store
 
     @property
     def size(self) -> int:
@@ -234,7 +202,7 @@ class Image(LayeredDevice):
 
     def read_metadata_item(self, entry: MetadataEntry) -> bytes:
         """Content of a metadata item. Raises: OSError."""
-        return read_item(self._store, self.opened.regions.metadata, entry)
+        return read_item(self.opened.store, self.opened.regions.metadata, entry)
 
     @property
     def findings(self) -> list[Finding]:
@@ -258,7 +226,7 @@ class Image(LayeredDevice):
         )
         if not self.writable:
             return limits
-        keeps_space = self.kind == "fixed"
+        keeps_space = self.parameters.is_fixed
         return limits._replace(
             writable=True,
             fua=Ability.EMULATED,
@@ -277,7 +245,7 @@ class Image(LayeredDevice):
 
         Raises: CorruptImageError, OSError.
         """
-        return self.plan.spans(offset, length)
+        return self._plan.spans(offset, length)
 
     def plain_file_offset(self, offset: int, length: int) -> int:
         """File offset of a range that lies in one sound, fully present block; -1 if it does not.
@@ -290,7 +258,8 @@ class Image(LayeredDevice):
             return -1
         entry = self.bat.payload_entry(block)
         file_offset = entry - _FULLY_PRESENT
-        if file_offset & 0xFFFFF or not self._plain_start <= file_offset <= self._plain_end:
+        rules = self._rules
+        if file_offset & 0xFFFFF or not rules.structures_end <= file_offset <= rules.last_block_offset:
             return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
         return file_offset + within
 
@@ -308,3 +277,10 @@ class Image(LayeredDevice):
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.kind} {self.size} bytes>"
+
+
+def _judge_blocks(bat: BatTable, opened: Opened, report: Report) -> None:
+    from vhdx.engine.scan.large_table import scan_blocks
+
+    for finding in scan_blocks(bat, opened.block_rules):
+        report.judge(finding)

@@ -15,6 +15,7 @@ from vhdx.blockdev.span import Span, SpanKind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.storage.base import ByteStore
 
 
@@ -87,11 +88,13 @@ class LayerWriter(Protocol):
         """Raises: ImagePoisonedError after a failure that ended the file's use."""
         ...
 
-    def write(self, data: memoryview, offset: int) -> None:
-        """Write bytes."""
+    def write(self, data: memoryview, offset: int, read: DiskReader, /) -> None:
+        """Write bytes. `read` reads the disk, parents included: for sectors of which only a part is written."""
         ...
 
-    def write_zeroes(self, offset: int, length: int, *, may_unmap: bool, fast_only: bool) -> None:
+    def write_zeroes(
+        self, offset: int, length: int, read: DiskReader, /, *, may_unmap: bool, fast_only: bool
+    ) -> None:
         """Make a range read as zeroes, whatever a parent holds; it keeps its file space unless `may_unmap`.
 
         `fast_only` raises OSError (EOPNOTSUPP), with nothing done, where data would have to be written.

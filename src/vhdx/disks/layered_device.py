@@ -228,7 +228,7 @@ class LayeredDevice:
         """Write bytes at a virtual offset. Any C-contiguous buffer, not kept."""
         with memoryview(data) as whole, whole.cast("B") as view:
             writer = self._change(offset, len(view))
-            writer.write(view, offset)
+            writer.write(view, offset, self.pread)
         if fua:
             writer.flush()
 
@@ -246,7 +246,7 @@ class LayeredDevice:
         `fast_only` raises OSError (EOPNOTSUPP), with nothing done, where data would have to be written.
         """
         writer = self._change(offset, length)
-        writer.write_zeroes(offset, length, may_unmap=may_unmap, fast_only=fast_only)
+        writer.write_zeroes(offset, length, self.pread, may_unmap=may_unmap, fast_only=fast_only)
         if fua:
             writer.flush()
 

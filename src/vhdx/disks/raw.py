@@ -18,6 +18,8 @@ from vhdx.storage.zeroes import write_zeroes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vhdx.blockdev.device import DiskReader
+
 _SECTOR_SIZE: Final = 512
 _PAGE_SIZE: Final = 4096
 
@@ -146,13 +148,21 @@ class RawWriter:
                 " may be lost; close the device and look at what it holds"
             ) from self.failure
 
-    def write(self, data: memoryview, offset: int) -> None:
+    def write(self, data: memoryview, offset: int, read: DiskReader) -> None:  # noqa: ARG002 - bytes need no company
         """Write bytes."""
         self.check_sound()
         if data:
             self._store.pwrite(data, offset)
 
-    def write_zeroes(self, offset: int, length: int, *, may_unmap: bool, fast_only: bool) -> None:
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        read: DiskReader,  # noqa: ARG002
+        *,
+        may_unmap: bool,
+        fast_only: bool,
+    ) -> None:
         """Zero without writing where the file system can, else write zeroes."""
         self.check_sound()
         if not length or self._space.zero_unwritten(length, offset, may_punch=may_unmap):

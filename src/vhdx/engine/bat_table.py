@@ -59,6 +59,7 @@ class BatTable:
 
     def __init__(self, store: ByteStore, pages: PageCache, region: Region, geometry: Geometry) -> None:
         self.store = store
+        self.pages = pages
         self.region = region
         self.geometry = geometry
         self._page = pages.page

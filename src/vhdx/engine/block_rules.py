@@ -1,6 +1,7 @@
 """What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1; FORMAT 4.2-4.4).
 
-The facts are fixed when the image is opened; every look-up is judged anew, because nothing protects a BAT.
+Every look-up is judged anew, because nothing protects a BAT. The facts by which entries are judged are fixed when
+the image is opened, except for the length of the file: a writer that makes the file longer says so by `grow`.
 """
 
 from bisect import bisect_right
@@ -40,16 +41,19 @@ class BlockRules:
         """`structures` are (start, end, name) of the log and every region; none overlaps another."""
         self.geometry = geometry
         self.bat_file_offset = bat_file_offset
-        self.file_size = file_size
         ordered = sorted(structures)
         self.structure_starts = [start for start, _, _ in ordered]
         self.structure_ends = [end for _, end, _ in ordered]
         self._structure_names = [name for _, _, name in ordered]
+        self.structures_end = self.structure_ends[-1] if ordered else HEADER_SECTION_SIZE
+        """A block at this file offset or above it cannot meet a structure."""
+        self.grow(file_size)
 
-    @property
-    def structures_end(self) -> int:
-        """Blocks at or above this file offset cannot meet a structure."""
-        return self.structure_ends[-1] if self.structure_ends else HEADER_SECTION_SIZE
+    def grow(self, file_size: int) -> None:
+        """Let blocks lie anywhere in a file of this length from now on."""
+        self.file_size = file_size
+        self.last_block_offset = min(file_size, MAX_BLOCK_FILE_OFFSET) - self.geometry.block_size
+        """The highest file offset at which a whole block lies within the file."""
 
     def structure_in(self, start: int, end: int) -> str | None:
         """Name of the first structure that a range of the file meets."""

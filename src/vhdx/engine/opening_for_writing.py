@@ -29,12 +29,9 @@ from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import is_block_device, is_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vhdx._sync import Sync
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.opening import Opened
-    from vhdx.engine.page_cache import PageCache
     from vhdx.report import Report
     from vhdx.storage.base import ByteStore
 
@@ -45,10 +42,18 @@ _UNWRITABLE: Final = frozenset((RuleCode.LOG_BEYOND_END, RuleCode.HEADER_SEQUENC
 """Rules whose breach is tolerated when reading."""
 
 
-def judge_for_writing(
-    opened: Opened, bat: BatTable, report: Report, store: ByteStore, *, ignore_change_tracking: bool
-) -> BlockScan:
-    """Judge everything that reading leaves to the moment it is met; return the scan of the whole BAT.
+def open_for_writing(
+    opened: Opened,
+    bat: BatTable,
+    report: Report,
+    store: ByteStore,
+    sync: Sync,
+    *,
+    ignore_change_tracking: bool,
+) -> Writer:
+    """Judge everything that reading leaves to the moment it is met, and make what changes the file.
+
+    `store` is the file itself, without a replay's overlay.
 
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
     Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
@@ -77,7 +82,7 @@ def judge_for_writing(
             raise refusal(finding, store.name)
         report.note(finding)
     _check_growth(opened, scan, store)
-    return scan
+    return _make_writer(opened, scan, store, bat, sync)
 
 
 def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
@@ -92,44 +97,21 @@ def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
         raise refusal(finding, store.name)
 
 
-def make_writer(
-    opened: Opened,
-    scan: BlockScan,
-    store: ByteStore,
-    pages: PageCache,
-    bat: BatTable,
-    sync: Sync,
-    *,
-    keeps_space: bool,
-    read_through: Callable[[int, int], bytes],
-    on_growth: Callable[[int], None],
-    leave_overlay: Callable[[], None],
-) -> Writer:
-    """Put together what changes one file. `store` is the file itself, without a replay's overlay."""
+def _make_writer(opened: Opened, scan: BlockScan, store: ByteStore, bat: BatTable, sync: Sync) -> Writer:
+    pages, rules, keeps_space = bat.pages, opened.block_rules, opened.parameters.is_fixed
     in_flight = InFlight(sync, store.name)
-    used_end = max(scan.blocks_end, opened.block_rules.structures_end)
+    used_end = max(scan.blocks_end, rules.structures_end)
     file_size, kept_end = _length(opened, store, used_end)
-    allocator = Allocator(store, file_size, used_end, scan.free, in_flight, sync, on_growth, kept_end)
+    allocator = Allocator(store, file_size, used_end, scan.free, in_flight, sync, rules.grow, kept_end)
     headers = HeaderWriter(store, opened.headers)
     committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
     host_space = HostSpace(store)
-    session = WriteSession(
-        opened, store, pages, headers, allocator, committer, host_space, sync, leave_overlay
-    )
-    rules = opened.block_rules
+    session = WriteSession(opened, store, pages, headers, allocator, committer, host_space, sync)
     tables = BlockTables(
         store, bat, rules, pages, allocator, committer, host_space, in_flight, keeps_space=keeps_space
     )
     blocks = BlockWriter(
-        store,
-        bat.geometry,
-        tables,
-        session,
-        allocator,
-        host_space,
-        in_flight,
-        keeps_space=keeps_space,
-        read_through=read_through,
+        store, bat.geometry, tables, session, allocator, host_space, in_flight, keeps_space=keeps_space
     )
     return Writer(bat, tables, blocks, session, allocator, committer, in_flight, keeps_space=keeps_space)
 

@@ -30,6 +30,8 @@ class OverlayStore:
     """A view of `base`, which is closed with the view. The module tells where its bytes come from.
 
     Every change raises io.UnsupportedOperation. Thread-safe if `base` and `load` are.
+
+    Once the base itself holds what the view shows, `settle` says so: from then on the base answers everything.
     """
 
     def __init__(
@@ -61,15 +63,15 @@ class OverlayStore:
         self._is_settled = False
 
     def settle(self) -> None:
-        """Read everything from the base from now on.
+        """Answer everything from the base from now on, which holds what the view shows.
 
-        To be called when the base holds what the patches hold; `load` need not give the patches any more.
+        Only reads that are under way may still call `load`.
         """
         self._is_settled = True
 
     def size(self) -> int:
         self._check_open()
-        return self._size
+        return self.base.size() if self._is_settled else self._size
 
     def patched_sectors(self) -> Iterator[int]:
         """Numbers of the sectors that are replaced, ascending."""
@@ -81,12 +83,12 @@ class OverlayStore:
         Raises: OSError, ValueError.
         """
         end = file_offset + length
+        if self._is_settled:
+            return end <= self.base.size()
         return self._is_untouched(file_offset, end) and end <= min(self._size, self.base.size())
 
     def _is_untouched(self, start: int, end: int) -> bool:
         """Whether no patch and no zero interval meets [start, end)."""
-        if self._is_settled:
-            return True
         sectors = self._sectors
         index = bisect_left(sectors, start // SECTOR_SIZE)
         if index < len(sectors) and sectors[index] * SECTOR_SIZE < end:
@@ -97,6 +99,8 @@ class OverlayStore:
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
         """As every store. Raises: also what `load` does."""
         self._check_open()
+        if self._is_settled:
+            return self.base.pread_into(buffer, file_offset)
         with memoryview(buffer) as whole, whole.cast("B") as view:
             end = min(file_offset + len(view), self._size)
             if end <= file_offset:
@@ -105,9 +109,6 @@ class OverlayStore:
                 self._read_base(view, file_offset, file_offset, end)
             else:
                 self._read_segments(view, file_offset, end)
-                # Settled by another thread meanwhile: what `load` gave may have been no patch any more.
-                if self._is_settled:
-                    self._read_base(view, file_offset, file_offset, end)
             return end - file_offset
 
     def _read_segments(self, view: memoryview, file_offset: int, end: int) -> None:
@@ -119,6 +120,9 @@ class OverlayStore:
                     fill_zeroes(view[start - file_offset : stop - file_offset])
                 case StoreKind.OVERLAY:
                     self._read_patches(view, file_offset, start, stop)
+        if self._is_settled:
+            # Settled during this read: what has been loaded may have been overwritten where `load` finds it.
+            self._read_base(view, file_offset, file_offset, end)
 
     def _read_base(self, view: memoryview, origin: int, start: int, end: int) -> None:
         with view[start - origin : end - origin] as part:
@@ -170,13 +174,12 @@ class OverlayStore:
 
     def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
         self._check_open()
+        if self._is_settled:
+            return self.base.extents(file_offset, length)
         return self._extents(file_offset, file_offset + length)
 
     def _extents(self, file_offset: int, end: int) -> Iterator[StoreExtent]:
         inside = max(file_offset, min(end, self._size))
-        if self._is_settled:
-            yield from self.base.extents(file_offset, inside - file_offset)
-            file_offset = inside
         for start, stop, kind in self._segments(file_offset, inside):
             if kind is StoreKind.DATA:
                 yield from self.base.extents(start, stop - start)
@@ -189,8 +192,8 @@ class OverlayStore:
         read_ahead(self.base, length, file_offset)
 
     def fileno(self) -> int | None:
-        """None: the descriptor of the base has other bytes than the view, except where `is_plain` is true."""
-        return None
+        """None before `settle`: until then the base's descriptor is right only for ranges that are `is_plain`."""
+        return self.base.fileno() if self._is_settled else None
 
     def pwrite(self, data: Buffer, file_offset: int) -> None:  # noqa: ARG002
         raise self._refusal()

@@ -19,6 +19,7 @@ from vhdx.storage.zeroes import write_zeroes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.engine.blocks.plan import BlockFacts, WritePlan
     from vhdx.engine.blocks.tables import BlockTables
     from vhdx.engine.session.allocator import Allocator
@@ -43,9 +44,8 @@ class BlockWriter:
         in_flight: InFlight,
         *,
         keeps_space: bool,
-        read_through: Callable[[int, int], bytes],
     ) -> None:
-        """`keeps_space`: a fixed image. `read_through(length, offset)` reads the disk through its parents."""
+        """`keeps_space`: a fixed image."""
         self._store = store
         self._geometry = geometry
         self._tables = tables
@@ -54,7 +54,6 @@ class BlockWriter:
         self._host_space = host_space
         self._in_flight = in_flight
         self._keeps_space = keeps_space
-        self.read_through = read_through
 
     def is_whole(self, block: int, within: int, length: int) -> bool:
         """Whether a range is all of a block that lies on the disk."""
@@ -62,7 +61,7 @@ class BlockWriter:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def write(self, block: int, within: int, data: memoryview) -> None:
+    def write(self, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
         ticket = self._in_flight.begin()
         try:
@@ -77,7 +76,7 @@ class BlockWriter:
                 if plan is None:  # another thread has made the block while this one waited for it
                     self._store.pwrite(data, facts.full_place + within)
                 elif plan.uses_bitmap:
-                    self._write_sectors(block, facts, plan, within, data)
+                    self._write_sectors(block, facts, plan, within, data, read)
                 else:
                     self._write_full(block, facts, plan, within, data)
         finally:
@@ -99,7 +98,13 @@ class BlockWriter:
             raise
 
     def _write_sectors(
-        self, block: int, facts: BlockFacts, plan: WritePlan, within: int, data: memoryview
+        self,
+        block: int,
+        facts: BlockFacts,
+        plan: WritePlan,
+        within: int,
+        data: memoryview,
+        read: DiskReader,
     ) -> None:
         """Write a range, completed to whole sectors with what the disk holds there now."""
         sector_size = self._geometry.logical_sector_size
@@ -107,8 +112,7 @@ class BlockWriter:
         start = block * self._geometry.block_size + within
         padded: bytes | memoryview = data
         if before or after:
-            head = self.read_through(before, start - before)
-            padded = b"".join((head, data, self.read_through(after, start + len(data))))
+            padded = b"".join((read(before, start - before), data, read(after, start + len(data))))
         self._write_partial(
             block, facts, plan, within - before, len(padded), partial(self._store.pwrite, padded)
         )
@@ -147,12 +151,12 @@ class BlockWriter:
 
     # -- zeroing and trimming ----------------------------------------------------------------------------------
 
-    def zero(self, block: int, within: int, length: int, *, may_unmap: bool) -> None:
+    def zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         ticket = self._in_flight.begin()
         try:
             with self._in_flight.block(block):
-                self._zero(block, within, length, may_unmap=may_unmap)
+                self._zero(block, within, length, read, may_unmap=may_unmap)
         finally:
             self._in_flight.end(ticket)
 
@@ -166,7 +170,7 @@ class BlockWriter:
         finally:
             self._in_flight.end(ticket)
 
-    def _zero(self, block: int, within: int, length: int, *, may_unmap: bool) -> None:
+    def _zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         facts = self._tables.facts(block)
         whole = self.is_whole(block, within, length)
         if facts.full_place and not (whole and may_unmap and not self._keeps_space):
@@ -180,16 +184,16 @@ class BlockWriter:
                 self._empty(block, facts, state)
         elif not facts.reads_zero:
             for start, count in aligned_pieces(within, length, self._geometry.logical_sector_size):
-                self._zero_part(block, start, count, may_punch=may_unmap)
+                self._zero_part(block, start, count, read, may_punch=may_unmap)
 
-    def _zero_part(self, block: int, within: int, length: int, *, may_punch: bool) -> None:
+    def _zero_part(self, block: int, within: int, length: int, read: DiskReader, *, may_punch: bool) -> None:
         """Zero whole sectors, or a part of one, in a block that leaves others to the parent."""
         facts = self._tables.facts(block)
         plan = plan_write(facts, whole=False)
         if plan is None:  # the part before this one was all that the block had still left to the parent
             self._clear(facts.full_place + within, length, may_punch=may_punch)
         elif length % self._geometry.logical_sector_size:
-            self._write_sectors(block, facts, plan, within, memoryview(bytes(length)))
+            self._write_sectors(block, facts, plan, within, memoryview(bytes(length)), read)
         else:
             self._write_partial(
                 block, facts, plan, within, length, lambda at: self._clear(at, length, may_punch=may_punch)

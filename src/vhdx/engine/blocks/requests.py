@@ -13,6 +13,7 @@ from vhdx.format.bat import STATE_MASK, PayloadState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.blocks.block_writer import BlockWriter
     from vhdx.engine.blocks.tables import BlockTables
@@ -58,19 +59,21 @@ class Writer:
         """Raises: ImagePoisonedError."""
         self._committer.check_sound()
 
-    def write(self, data: memoryview, offset: int) -> None:
+    def write(self, data: memoryview, offset: int, read: DiskReader) -> None:
         """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
         self._committer.check_sound()
         done = 0
         block, within = divmod(offset, self._block_size)
         if 0 < len(data) <= self._block_size - within:  # most requests
-            self.blocks.write(block, within, data)
+            self.blocks.write(block, within, data, read)
             return
         for block, within, length in self._split(offset, len(data)):
-            self.blocks.write(block, within, data[done : done + length])
+            self.blocks.write(block, within, data[done : done + length], read)
             done += length
 
-    def write_zeroes(self, offset: int, length: int, *, may_unmap: bool, fast_only: bool = False) -> None:
+    def write_zeroes(
+        self, offset: int, length: int, read: DiskReader, *, may_unmap: bool, fast_only: bool = False
+    ) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         self._committer.check_sound()
         if fast_only:
@@ -81,7 +84,7 @@ class Writer:
             return facts.state is zero is state_after_zeroes(facts, may_unmap=may_unmap)
 
         for block, within, count in self._busy(offset, length, is_idle):
-            self.blocks.zero(block, within, count, may_unmap=may_unmap)
+            self.blocks.zero(block, within, count, read, may_unmap=may_unmap)
 
     def trim(self, offset: int, length: int) -> None:
         """Give up the content of whole blocks; they read as zeroes. Parts of blocks stay as they are.

@@ -24,7 +24,7 @@ from vhdx.format.region_table import REGION_TABLE_SIZE
 from vhdx.storage.base import pread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from vhdx._sync import Sync
     from vhdx.engine.log_replay import Replay
@@ -53,9 +53,8 @@ class WriteSession:
         committer: Committer,
         host_space: HostSpace,
         sync: Sync,
-        leave_overlay: Callable[[], None],
     ) -> None:
-        """`store` is the file itself; `leave_overlay` is called once the file holds what the replay showed."""
+        """`store` is the file itself."""
         self._opened = opened
         self._store = store
         self._pages = pages
@@ -63,7 +62,6 @@ class WriteSession:
         self._allocator = allocator
         self._committer = committer
         self._host_space = host_space
-        self._leave_overlay = leave_overlay
         self._lock = sync.lock()
         self.has_begun = False
 
@@ -143,7 +141,7 @@ class WriteSession:
             store.truncate(replay.file_size)
         store.flush()
         self._headers.update(log_guid=ZERO_GUID)
-        self._leave_overlay()
+        replay.store.settle()
 
     def _make_log(self, space: Space) -> None:
         if not space.known_zero:
