@@ -37,13 +37,10 @@ HAVE_REFLINK: Final = _IS_LINUX
 
 if sys.platform == "win32":
     HAVE_OFD_LOCKS: Final = False
-    HAVE_FLOCK: Final = False
 else:
     import fcntl
 
     HAVE_OFD_LOCKS: Final = _has(fcntl, "F_OFD_SETLK", "F_OFD_GETLK")
-    HAVE_FLOCK: Final = hasattr(fcntl, "flock")
-    """The portable way to lock a file, which `VHDX_PORTABLE` leaves on."""
 
 UNSUPPORTED: Final = frozenset(
     getattr(errno, name)

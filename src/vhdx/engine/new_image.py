@@ -30,7 +30,7 @@ from vhdx.format.guids import BAT_REGION, METADATA_REGION, ZERO_GUID
 from vhdx.format.header import SUPPORTED_LOG_VERSION, SUPPORTED_VERSION, Header
 from vhdx.format.layout import LOG_FILE_OFFSET, LOG_LENGTH, METADATA_FILE_OFFSET, ImageLayout
 from vhdx.format.metadata import DiskParameters
-from vhdx.format.new_disk import NewItem, check_parameters, encode_metadata
+from vhdx.format.new_disk import NewItem, encode_metadata
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.format.region_table import Region, RegionTable
 from vhdx.storage.base import ByteStore
@@ -66,10 +66,10 @@ class ImageWriter:
     ) -> None:
         """Begin an image in an empty store, or in one of fixed length and unknown content.
 
+        `parameters` are those of `disk_parameters`, or others that `check_parameters` lets pass.
         `capacity` is the length in bytes of a store of fixed length (a block device), None for an empty store.
         `items` are metadata items beside the known ones. Raises: RequestError, OSError.
         """
-        check_parameters(parameters)
         if parameters.has_parent != (locator is not None):
             raise RequestError("a differencing image needs a parent locator, and no other image has one")
         self._store = store

@@ -10,13 +10,13 @@ from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
 from vhdx.ops.copying.source_walk import (
     HoleMap,
-    Piece,
     Unit,
+    UnitPart,
     count_data,
     data_units,
-    open_pieces,
+    open_unit,
 )
-from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
+from vhdx.ops.copying.unit_workers import Stopped, UnitWorkers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.ops.progress import Progress, no_progress
 from vhdx.storage.base import ByteStore, is_same_file, read_fully
@@ -45,7 +45,7 @@ def compare(
     """
     total = count_data(a) + count_data(b)
     comparison = _Comparison(a, b)
-    workers: Workers[Unit] = Workers(comparison.units(), max(1, threads), Turns())
+    workers: UnitWorkers[Unit] = UnitWorkers(comparison.units(), threads)
     workers.run(lambda: comparison.make_work(workers), lambda: progress(min(total, comparison.done), total))
     progress(total, total)
     return comparison.difference
@@ -75,7 +75,7 @@ class _Comparison:
                 reached = unit.offset + _UNIT_SIZE
                 yield Unit(unit.offset, min(_UNIT_SIZE, self._size - unit.offset))
 
-    def make_work(self, workers: Workers[Unit]) -> Callable[[int, Unit], None]:
+    def make_work(self, workers: UnitWorkers[Unit]) -> Callable[[int, Unit], None]:
         """Make what one thread does with its units."""
         comparer = _Comparer(self._devices, self._holes, workers)
 
@@ -93,7 +93,7 @@ class _Comparer:
     """Compares units, one after the other, with two buffers: each worker has its own."""
 
     def __init__(
-        self, devices: tuple[BlockDevice, BlockDevice], holes: HoleMap, workers: Workers[Unit]
+        self, devices: tuple[BlockDevice, BlockDevice], holes: HoleMap, workers: UnitWorkers[Unit]
     ) -> None:
         self._devices = devices
         self._holes = holes
@@ -110,8 +110,8 @@ class _Comparer:
         """Virtual offset of the first difference in a unit, None if there is none."""
         a, b = self._devices
         with (
-            open_pieces(a, _clipped(unit, a), self._holes) as in_a,
-            open_pieces(b, _clipped(unit, b), self._holes) as in_b,
+            open_unit(a, _clipped(unit, a), self._holes) as in_a,
+            open_unit(b, _clipped(unit, b), self._holes) as in_b,
         ):
             for left, right in _side_by_side(in_a, in_b, unit):
                 if self._workers.is_stopping:
@@ -121,7 +121,7 @@ class _Comparer:
                     return offset
         return None
 
-    def _compare(self, left: Piece, right: Piece) -> int | None:
+    def _compare(self, left: UnitPart, right: UnitPart) -> int | None:
         if left.store is None and right.store is None:
             return None
         self._done += left.length * ((left.store is not None) + (right.store is not None))
@@ -134,12 +134,12 @@ class _Comparer:
                 return left.offset + start + within
         return None
 
-    def _compare_chunk(self, left: Piece, right: Piece, start: int, length: int) -> int | None:
+    def _compare_chunk(self, left: UnitPart, right: UnitPart, start: int, length: int) -> int | None:
         filled = []
-        for piece, buffer in zip((left, right), self._buffers, strict=True):
-            if piece.store is not None:
-                with memoryview(buffer)[:length] as part:
-                    read_fully(piece.store, part, piece.file_offset + start)
+        for part, buffer in zip((left, right), self._buffers, strict=True):
+            if part.store is not None:
+                with memoryview(buffer)[:length] as view:
+                    read_fully(part.store, view, part.file_offset + start)
                 filled.append(buffer)
         if len(filled) == 1:
             return None if is_zero(filled[0], length) else _first_unlike(filled[0], bytes(length))
@@ -153,16 +153,18 @@ def _clipped(unit: Unit, device: BlockDevice) -> Unit:
     return Unit(offset, min(unit.length, device.size - offset))
 
 
-def _is_same_place(left: Piece, right: Piece) -> bool:
-    if not (left.is_plain and right.is_plain) or left.file_offset != right.file_offset:
+def _is_same_place(left: UnitPart, right: UnitPart) -> bool:
+    if not (left.by_descriptor and right.by_descriptor) or left.file_offset != right.file_offset:
         return False
     return is_same_file(cast("ByteStore", left.store), cast("ByteStore", right.store))
 
 
-def _side_by_side(in_a: Iterator[Piece], in_b: Iterator[Piece], unit: Unit) -> Iterator[tuple[Piece, Piece]]:
-    """Cut two runs of pieces so that they match; past the end of a disk there are zeroes."""
+def _side_by_side(
+    in_a: Iterator[UnitPart], in_b: Iterator[UnitPart], unit: Unit
+) -> Iterator[tuple[UnitPart, UnitPart]]:
+    """Cut two runs of parts so that they match; past the end of a disk there are zeroes."""
     position, end = unit.offset, unit.offset + unit.length
-    past_end = Piece(end, 0, None, 0, is_plain=False)
+    past_end = UnitPart(end, 0, None, 0, by_descriptor=False)
     a = b = past_end._replace(offset=position)
     while position < end:
         while a.offset + a.length <= position:
@@ -174,9 +176,9 @@ def _side_by_side(in_a: Iterator[Piece], in_b: Iterator[Piece], unit: Unit) -> I
         position += length
 
 
-def _cut(piece: Piece, position: int, length: int) -> Piece:
-    file_offset = piece.file_offset + position - piece.offset
-    return piece._replace(offset=position, length=length, file_offset=file_offset)
+def _cut(part: UnitPart, position: int, length: int) -> UnitPart:
+    file_offset = part.file_offset + position - part.offset
+    return part._replace(offset=position, length=length, file_offset=file_offset)
 
 
 def _first_unlike(x: bytearray | bytes, y: bytearray | bytes) -> int:

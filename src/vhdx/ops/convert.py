@@ -1,32 +1,23 @@
 """Copying a whole disk into a new raw or VHDX file."""
 
-from collections.abc import Callable
 from typing import Final, Literal
 from uuid import UUID
 
-from vhdx._units import MIB, align_up
-from vhdx.blockdev.device import BlockDevice, Limits
-from vhdx.engine.new_image import ImageWriter
+from vhdx.blockdev.device import BlockDevice
 from vhdx.errors import RequestError
-from vhdx.format.constants import SECTOR_SIZES
-from vhdx.format.metadata import DiskParameters
-from vhdx.format.new_disk import disk_parameters
-from vhdx.ops.copying.copier import Copier, Target
-from vhdx.ops.copying.destination import Destination, StorePath, open_destination, refuse_same_file
-from vhdx.ops.copying.source_walk import HoleMap, Unit, all_units, count_data, data_units, stores_of
-from vhdx.ops.copying.unit_workers import Turns, Workers
+from vhdx.ops.copying.copier import copy_units
+from vhdx.ops.copying.destination import StorePath, open_destination, refuse_same_file
+from vhdx.ops.copying.parameters import image_parameters
+from vhdx.ops.copying.source_walk import count_data, stores_of
+from vhdx.ops.copying.targets import ImageTarget, RawTarget, Target
 from vhdx.ops.progress import Progress, no_progress
 from vhdx.storage.base import ByteStore
-from vhdx.storage.zeroes import reserve_space
 
 Format = Literal["raw", "vhdx"]
 Kind = Literal["dynamic", "fixed"]
 
 DEFAULT_THREADS: Final = 2
 """One reads while the other writes; more only wait for each other."""
-
-_RAW_UNIT_SIZE: Final = 16 * MIB
-"""What one worker copies in one go, in bytes: enough to forget the cost of asking where it lies."""
 
 
 def convert(
@@ -87,128 +78,10 @@ def convert(
     refuse_same_file(destination, stores_of(source))
     total = count_data(source)  # also meets absent parents, before anything is written
     with open_destination(destination, overwrite=overwrite) as opened:
-        job: _RawJob | _ImageJob
+        target: Target
         if parameters is None:
-            job = _RawJob(source, opened, preallocate=preallocate)
+            target = RawTarget(opened, source.size, preallocate=preallocate)
         else:
-            job = _ImageJob(opened, parameters, preallocate=preallocate)
-        _copy(source, job.target, job.unit_size, total, threads, progress, sparse=sparse)
-        job.finish()
-
-
-def image_parameters(
-    size: int,
-    limits: Limits | None,
-    *,
-    kind: str,
-    block_size: int | None,
-    logical_sector_size: int | None,
-    physical_sector_size: int | None,
-    disk_id: UUID | None = None,
-) -> DiskParameters:
-    """Parameters of a VHDX that takes a disk of `size` bytes, like `limits` where nothing else is asked for.
-
-    Raises: RequestError.
-    """
-    offered = (limits.minimum_io_size, limits.preferred_io_size) if limits else (0, 0)
-    logical = _sector_size(logical_sector_size, offered[0])
-    physical = physical_sector_size
-    if physical is None and offered[1] in SECTOR_SIZES:
-        physical = max(logical, offered[1])
-    return disk_parameters(
-        align_up(size, logical) if logical > 0 else size,
-        kind=kind,
-        block_size=block_size,
-        logical_sector_size=logical,
-        physical_sector_size=physical,
-        disk_id=disk_id,
-    )
-
-
-def _sector_size(asked: int | None, offered: int) -> int:
-    """What the caller asked for, else what the source has if VHDX knows it."""
-    if asked is not None:
-        return asked
-    return offered if offered in SECTOR_SIZES else SECTOR_SIZES[0]
-
-
-class _RawJob:
-    """A raw destination: every byte at its virtual offset."""
-
-    def __init__(self, source: BlockDevice, opened: Destination, *, preallocate: bool) -> None:
-        self._store, capacity = opened
-        is_blank = capacity is None
-        if capacity is not None and capacity < source.size:
-            raise RequestError(
-                f"{self._store.name}: {capacity} bytes are too few for a disk of {source.size} bytes"
-            )
-        if is_blank:
-            self._store.truncate(source.size)
-            if preallocate and source.size:
-                reserve_space(self._store, source.size)
-        self.unit_size = _RAW_UNIT_SIZE
-        self.target = Target(
-            self._store,
-            lambda unit: unit.offset,
-            is_ordered=False,
-            is_blank=is_blank,
-            writes_all=not is_blank,
-        )
-
-    def finish(self) -> None:
-        """Make it durable."""
-        self._store.flush()
-
-
-class _ImageJob:
-    """A VHDX destination: one unit for each payload block, so that a block of zeroes is found as such."""
-
-    def __init__(self, opened: Destination, parameters: DiskParameters, *, preallocate: bool) -> None:
-        store, capacity = opened
-        self._writer = ImageWriter(store, parameters, capacity=capacity)
-        if preallocate:
-            self._writer.preallocate()
-        self.unit_size = parameters.block_size
-        self.target = Target(
-            store,
-            self._place,
-            is_ordered=not parameters.is_fixed,
-            is_blank=self._writer.is_blank,
-            writes_all=parameters.is_fixed and not self._writer.is_blank,
-            slot_size=parameters.block_size,
-        )
-
-    def _place(self, unit: Unit) -> int:
-        return self._writer.place_block(unit.offset // self.unit_size)
-
-    def finish(self) -> None:
-        """Make it an image, and durable."""
-        self._writer.finish()
-
-
-def _copy(
-    source: BlockDevice,
-    target: Target,
-    unit_size: int,
-    total: int,
-    threads: int,
-    progress: Progress,
-    *,
-    sparse: bool,
-) -> None:
-    find_units = all_units if target.writes_all else data_units
-    workers: Workers[Unit] = Workers(find_units(source, unit_size), threads, Turns())
-    copiers: list[Copier] = []
-    holes = HoleMap()
-
-    def make_work() -> Callable[[int, Unit], None]:
-        copier = Copier(source, holes, target, workers, leave_out_zeroes=sparse)
-        copiers.append(copier)
-        return copier.copy
-
-    def on_tick() -> None:
-        # Host holes inside what the source calls data count for the total, but are not copied.
-        progress(min(total, sum(copier.done for copier in copiers)), total)
-
-    workers.run(make_work, on_tick)
-    progress(total, total)
+            target = ImageTarget(opened, parameters, preallocate=preallocate)
+        copy_units(source, target, total, sparse=sparse, threads=threads, progress=progress)
+        target.finish()

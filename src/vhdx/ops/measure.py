@@ -6,7 +6,7 @@ from typing import Literal
 from vhdx.blockdev.device import BlockDevice
 from vhdx.errors import RequestError
 from vhdx.format.layout import ImageLayout
-from vhdx.ops.convert import image_parameters
+from vhdx.ops.copying.parameters import image_parameters
 from vhdx.ops.copying.source_walk import count_data, data_units
 from vhdx.ops.progress import Progress, no_progress
 
