@@ -12,7 +12,7 @@ from typing import Final
 
 from vhdx._units import div_ceil
 from vhdx.disks.image import Image
-from vhdx.engine.scan.large_table import BlockScan
+from vhdx.engine.scan.table import judge_table
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE
 from vhdx.format.header import HEADER_SIZE, Header
 from vhdx.format.log import (
@@ -148,10 +148,9 @@ class RecordRules:
 def _structures_end(content: Content) -> int:
     """End of the last structure of a file, as it is without its log."""
     with Image.open(RecordingStore(content), replay="ignore") as image:
-        scan = BlockScan(image.bat, image.opened.block_rules)
-        for _ in scan.findings():
-            pass
-        return max(scan.blocks_end, image.opened.block_rules.structures_end)
+        rules = image.opened.block_rules
+        summary = judge_table(image.bat, rules, lambda _: None)
+        return max(summary.blocks_end, rules.structures_end)
 
 
 def record_faults(start: Content, steps: Sequence[Step]) -> list[str]:

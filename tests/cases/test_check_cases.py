@@ -8,6 +8,7 @@ from support.cases import check_codes, codes, content_of, pattern, sound, sound_
 from support.dirty import grow, unlogged
 from support.units import MIB
 from vhdx import Image, Severity
+from vhdx.errors import ImageStateError
 from vhdx.format.bat import PayloadState
 from vhdx.format.guids import VIRTUAL_DISK_SIZE
 from vhdx.ops.check import check_image
@@ -97,6 +98,19 @@ def test_side_file_of_change_tracking_is_noted(name: str, tmp_path: Path) -> Non
     (tmp_path / name).write_bytes(b"")
     run = check_image(path)
     assert codes(list(run.findings())) == [RuleCode.CHANGE_TRACKING]
+
+
+def test_figures_of_a_check_are_refused_before_its_end() -> None:
+    image = sound()
+    image.trailing = bytes(512)
+    run = check_image(store_of(image))
+    with pytest.raises(ImageStateError, match="to the end"):
+        _ = run.summary
+    assert codes([next(run.findings())]) == [RuleCode.FILE_SIZE_ALIGNMENT]
+    with pytest.raises(ImageStateError, match="to the end"):
+        _ = run.summary
+    assert list(run.findings()) == []
+    assert run.summary.block_count == 5
 
 
 def test_figures_of_a_check_add_up() -> None:

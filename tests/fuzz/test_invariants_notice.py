@@ -1,6 +1,6 @@
 """Each invariant, with what it guards broken on purpose: the examination must go red."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +14,13 @@ from vhdx.disks.image import Image
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine import log_replay, opening, read_plan
 from vhdx.engine.bat_table import BatTable
-from vhdx.engine.scan.large_table import BlockScan
+from vhdx.engine.interval_set import IntervalSet
+from vhdx.engine.table_summary import TableSummary
+from vhdx.findings import Finding
 from vhdx.format.bat import CONTENT, Content, PayloadState
 from vhdx.format.checksum import crc32c
 from vhdx.format.guids import METADATA_REGION
+from vhdx.ops import check
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.overlay import OverlayStore
 from vhdx.testing import ImageBuilder
@@ -218,5 +221,10 @@ def test_check_that_misses_what_reading_meets_is_noticed(monkeypatch: pytest.Mon
     image = ImageBuilder()
     image.set_block(0, PayloadState.RESERVED_4)
     assert examine((image.build_store(),)).kind == "opened"
-    monkeypatch.setattr(BlockScan, "findings", lambda self: iter(()))
+
+    def broken(*_: object) -> Generator[Finding, None, TableSummary]:
+        yield from ()
+        return TableSummary(0, 0, IntervalSet())
+
+    monkeypatch.setattr(check, "scan_table", broken)
     assert_noticed((image.build_store(),), "cannot be read though check is clean")

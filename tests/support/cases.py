@@ -11,7 +11,7 @@ import pytest
 
 from support.units import MIB
 from vhdx import Image
-from vhdx.engine.scan.large_table import scan_blocks
+from vhdx.engine.scan.table import scan_table
 from vhdx.errors import CorruptImageError, FormatError
 from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
@@ -94,7 +94,7 @@ def codes(findings: Sequence[Finding]) -> list[RuleCode]:
 
 def block_codes(image: Image) -> list[RuleCode]:
     """The rules that the whole BAT breaks."""
-    return codes(list(scan_blocks(image.bat, image.opened.block_rules)))
+    return codes(list(scan_table(image.bat, image.opened.block_rules)))
 
 
 def check_codes(image: ImageBuilder) -> list[RuleCode]:

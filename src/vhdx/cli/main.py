@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Whatever an image or a user can cause ends as one line on stderr.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    # A comparison's exit code 1 already means that the disks differ.
+    # 'compare' has exit code 1 for disks that differ, so its failures need another one.
     failure = 2 if arguments[:1] == ["compare"] else EXIT_FAILURE
     try:
         options = _parser(arguments).parse_args(arguments)
@@ -84,7 +84,8 @@ def entry_point() -> NoReturn:
     try:
         flush_output()
     except OSError:
-        # Reported already, or a reader that has gone. The interpreter would try again and complain itself.
+        # The error has been reported, or the reader has gone. The interpreter would flush stdout once more when it
+        # ends, and print the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 

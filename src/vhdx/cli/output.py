@@ -16,7 +16,7 @@ _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def escape(text: str) -> str:
-    r"""Make text from a file or a file name safe to print: \x1b, \u202e and the like for what is no glyph.
+    r"""Make text from a file or a file name safe to print: \x1b, \u202e and the like for what is not printable.
 
     A byte of a file name that is not in the system's encoding becomes \xNN.
     """
@@ -105,7 +105,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr; if nobody can read it, so be it."""
+    """Print one line on stderr. That stderr cannot be written to is no error."""
     try:
         print(f"vhdx: {escape(message)}", file=sys.stderr, flush=True)
     except OSError:

@@ -119,7 +119,9 @@ class Image(LayeredDevice):
             pages = PageCache(opened.store, sync=sync)
             bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
             if strict:
-                _judge_blocks(bat, opened, report)
+                from vhdx.engine.scan.table import judge_table
+
+                judge_table(bat, opened.block_rules, report.judge)
             writer = None
             if writable:
                 from vhdx.engine.opening_for_writing import open_for_writing
@@ -277,10 +279,3 @@ class Image(LayeredDevice):
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.kind} {self.size} bytes>"
-
-
-def _judge_blocks(bat: BatTable, opened: Opened, report: Report) -> None:
-    from vhdx.engine.scan.large_table import scan_blocks
-
-    for finding in scan_blocks(bat, opened.block_rules):
-        report.judge(finding)

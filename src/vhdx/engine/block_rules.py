@@ -16,6 +16,7 @@ from vhdx.format.bat import (
     PayloadState,
     entry_file_offset,
     entry_state,
+    is_bitmap_present,
     owned_file_offset,
 )
 from vhdx.format.constants import (
@@ -85,9 +86,9 @@ class BlockRules:
         if file_offset and not OWNS_SPACE[state] and not MAY_ANCHOR[state]:
             yield Finding(RuleCode.BAT_UNUSED_OFFSET, where, at, found)
         if OWNS_SPACE[state] or (MAY_ANCHOR[state] and file_offset):
-            yield from self._place_findings(
-                where, at, file_offset, self.geometry.block_size, self._needed(block)
-            )
+            # What lies past the disk's end may be cut off from the file.
+            needed = self.geometry.block_length(block)
+            yield from self._place_findings(where, at, file_offset, self.geometry.block_size, needed)
 
     def trailing_finding(self, block: int, entry: int) -> Finding:
         """The finding for a non-zero entry of the last chunk that belongs to no block of the disk."""
@@ -128,9 +129,10 @@ class BlockRules:
         """What to call a sector bitmap's entry in a message."""
         return f"BAT entry {self.geometry.entry_of_bitmap(chunk)} (sector bitmap of chunk {chunk})"
 
-    def _needed(self, block: int) -> int:
-        """Bytes of a block that must be in the file; what lies past the disk's end may be cut off."""
-        return self.geometry.block_length(block)
+    def name_of_entry(self, index: int) -> str:
+        """What to call the entry with an index in the table, of either kind, in a message."""
+        chunk, block = self.geometry.locate_entry(index)
+        return self.name_of_bitmap(chunk) if block is None else self.name_of_block(block)
 
     def _place_findings(
         self, where: str, at: int, file_offset: int, length: int, needed: int
@@ -152,8 +154,3 @@ class BlockRules:
             yield Finding(
                 RuleCode.BLOCK_TRUNCATED, where, at, found, f"an end at or below {self.file_size:#x}"
             )
-
-
-def is_bitmap_present(entry: int) -> bool:
-    """Whether a sector bitmap entry names a bitmap: state 6, or 7, which some reader takes for it."""
-    return entry_state(entry) in (BitmapState.PRESENT, 7)

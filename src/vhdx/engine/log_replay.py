@@ -66,6 +66,20 @@ class Candidate(NamedTuple):
     header: LogEntryHeader
     fault: RuleCode | None
 
+    @property
+    def entry(self) -> LogEntry:
+        """The entry that it is, if nothing is wrong with it."""
+        header = self.header
+        return LogEntry(
+            self.position,
+            header.entry_length,
+            header.tail,
+            header.sequence_number,
+            header.descriptor_count,
+            header.flushed_file_offset,
+            header.last_file_offset,
+        )
+
 
 class LogRing:
     """Reading access to the log of one file: a ring of 4 KiB sectors."""
@@ -224,18 +238,10 @@ def find_active_sequence(ring: LogRing) -> tuple[LogEntry, ...]:
 def _valid_entries(ring: LogRing) -> list[LogEntry]:
     """In ring order."""
     found = {}
-    for position, header, fault in ring.candidates():
-        if fault is None:
+    for candidate in ring.candidates():
+        if candidate.fault is None:
             # A sector that two extents of the host share is met twice.
-            found[position] = LogEntry(
-                position,
-                header.entry_length,
-                header.tail,
-                header.sequence_number,
-                header.descriptor_count,
-                header.flushed_file_offset,
-                header.last_file_offset,
-            )
+            found[candidate.position] = candidate.entry
     return list(found.values())
 
 

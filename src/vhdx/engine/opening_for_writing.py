@@ -12,7 +12,7 @@ from vhdx._units import GIB
 from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.blocks.requests import Writer
 from vhdx.engine.blocks.tables import BlockTables
-from vhdx.engine.scan.large_table import BlockScan
+from vhdx.engine.scan.table import judge_table
 from vhdx.engine.session.allocator import Allocator
 from vhdx.engine.session.commit import Committer
 from vhdx.engine.session.file_tail import end_of_content
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vhdx._sync import Sync
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.opening import Opened
+    from vhdx.engine.table_summary import TableSummary
     from vhdx.report import Report
     from vhdx.storage.base import ByteStore
 
@@ -76,20 +77,22 @@ def open_for_writing(
             f"{store.name}: Hyper-V tracks the changes of this image ({tracked[0]}); writing to it would make"
             " the next incremental backup wrong; --ignore-change-tracking writes all the same"
         )
-    scan = BlockScan(bat, opened.block_rules)
-    for finding in scan.findings():
+
+    def judge(finding: Finding) -> None:
         if finding.severity is Severity.ERROR:
             raise refusal(finding, store.name)
         report.note(finding)
-    _check_growth(opened, scan, store)
-    return _make_writer(opened, scan, store, bat, sync)
+
+    summary = judge_table(bat, opened.block_rules, judge)
+    _check_growth(opened, summary, store)
+    return _make_writer(opened, summary, store, bat, sync)
 
 
-def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
+def _check_growth(opened: Opened, summary: TableSummary, store: ByteStore) -> None:
     if opened.replay is None:
         return
     structures_end = opened.block_rules.structures_end
-    ceiling = max(store.size(), scan.blocks_end, structures_end) + GROWTH_CEILING
+    ceiling = max(store.size(), summary.blocks_end, structures_end) + GROWTH_CEILING
     if opened.replay.file_size > ceiling:
         found, expected = f"a size of {opened.replay.file_size:#x}", f"<= {ceiling:#x}"
         log_offset = opened.headers.current.log_offset
@@ -97,12 +100,14 @@ def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
         raise refusal(finding, store.name)
 
 
-def _make_writer(opened: Opened, scan: BlockScan, store: ByteStore, bat: BatTable, sync: Sync) -> Writer:
+def _make_writer(
+    opened: Opened, summary: TableSummary, store: ByteStore, bat: BatTable, sync: Sync
+) -> Writer:
     pages, rules, keeps_space = bat.pages, opened.block_rules, opened.parameters.is_fixed
     in_flight = InFlight(sync, store.name)
-    used_end = max(scan.blocks_end, rules.structures_end)
+    used_end = max(summary.blocks_end, rules.structures_end)
     file_size, kept_end = _length(opened, store, used_end)
-    allocator = Allocator(store, file_size, used_end, scan.free, in_flight, sync, rules.grow, kept_end)
+    allocator = Allocator(store, file_size, used_end, summary.free, in_flight, sync, rules.grow, kept_end)
     headers = HeaderWriter(store, opened.headers)
     committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
     host_space = HostSpace(store)

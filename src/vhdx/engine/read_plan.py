@@ -8,9 +8,17 @@ from typing import assert_never
 
 from vhdx.blockdev.span import Span, SpanKind
 from vhdx.engine.bat_table import BatTable, BlockRun
-from vhdx.engine.block_rules import BlockRules, is_bitmap_present
+from vhdx.engine.block_rules import BlockRules
 from vhdx.findings import Finding
-from vhdx.format.bat import CONTENT, Content, PayloadState, entry_file_offset, entry_state
+from vhdx.format.bat import (
+    CONTENT,
+    MAX_ENTRY_WITHOUT_SPACE,
+    Content,
+    PayloadState,
+    entry_file_offset,
+    entry_state,
+    is_bitmap_present,
+)
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs
 from vhdx.rules import RuleCode
@@ -122,7 +130,7 @@ class ReadPlan:
 
     def _is_plain(self, run: BlockRun) -> bool:
         """Whether a whole run can be seen to be right at once."""
-        if run.entry <= PayloadState.UNMAPPED:
+        if run.entry <= MAX_ENTRY_WITHOUT_SPACE:
             return True
         if run.entry & 0xFFFFF != PayloadState.FULLY_PRESENT:
             return False

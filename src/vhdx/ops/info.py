@@ -13,9 +13,11 @@ from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.rules import RuleCode
 
 if TYPE_CHECKING:
+    from typing import Self
     from uuid import UUID
 
     from vhdx.disks.image import Kind, Source
+    from vhdx.engine.log_replay import Replay
     from vhdx.format.header import Header
     from vhdx.format.parent_locator import ParentLocator
 
@@ -50,6 +52,21 @@ class ReplayInfo(NamedTuple):
     zeroed_bytes: int
     file_size: int
     """Length of the file afterwards."""
+
+    @classmethod
+    def of(cls, replay: Replay) -> Self:
+        """The figures of a replay."""
+        zeroed = sum(end - start for start, end in replay.zero_ranges)
+        return cls(len(replay.entries), replay.sector_count, zeroed, replay.file_size)
+
+    def as_json(self) -> dict[str, int]:
+        """Under the names that `info --json` and `dump --json` share."""
+        return {
+            "entries": self.entry_count,
+            "sectors": self.sector_count,
+            "zeroed-bytes": self.zeroed_bytes,
+            "file-size": self.file_size,
+        }
 
 
 class ImageInfo(NamedTuple):
@@ -117,7 +134,7 @@ def _image_info(image: Image) -> ImageInfo:
         headers=(_header_info(image, 0), _header_info(image, 1)),
         log_file_offset=image.header.log_offset,
         log_length=image.header.log_length,
-        replay=_replay_info(image),
+        replay=None if opened.replay is None else ReplayInfo.of(opened.replay),
         block_count=opened.geometry.block_count,
         blocks={name: counts[state] for state, name in STATE_NAMES.items() if counts[state]},
         locator=image.locator,
@@ -139,11 +156,3 @@ def _actual_size(image: Image) -> int | None:
 def _header_info(image: Image, index: int) -> HeaderInfo:
     headers = image.opened.headers
     return HeaderInfo(HEADER_FILE_OFFSETS[index], index == headers.current_index, headers.slots[index])
-
-
-def _replay_info(image: Image) -> ReplayInfo | None:
-    replay = image.opened.replay
-    if replay is None:
-        return None
-    zeroed = sum(end - start for start, end in replay.zero_ranges)
-    return ReplayInfo(len(replay.entries), replay.sector_count, zeroed, replay.file_size)

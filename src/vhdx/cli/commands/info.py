@@ -147,12 +147,7 @@ def _log_json(info: ImageInfo) -> dict[str, Any]:
         "log-guid": str(info.current_header.log_guid),
     }
     if info.replay is not None:
-        log["replay"] = {
-            "entries": info.replay.entry_count,
-            "sectors": info.replay.sector_count,
-            "zeroed-bytes": info.replay.zeroed_bytes,
-            "file-size": info.replay.file_size,
-        }
+        log["replay"] = info.replay.as_json()
     return log
 
 

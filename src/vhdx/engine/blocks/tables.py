@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.blocks.plan import BlockFacts
 from vhdx.engine.page_cache import PageChange, entry_change
 from vhdx.engine.session.log_writer import MAX_PAGES
@@ -20,6 +19,7 @@ from vhdx.format.bat import (
     BitmapState,
     PayloadState,
     entry_file_offset,
+    is_bitmap_present,
     make_entry,
 )
 from vhdx.format.constants import BAT_ENTRY_SIZE, BITMAP_BLOCK_SIZE

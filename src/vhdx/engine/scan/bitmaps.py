@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vhdx._units import div_ceil
-from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.findings import Finding
-from vhdx.format.bat import PayloadState, entry_file_offset, entry_state
+from vhdx.format.bat import PayloadState, entry_file_offset, entry_state, is_bitmap_present
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
 from vhdx.rules import RuleCode
 from vhdx.storage.base import StoreKind, pread_zero_extended
