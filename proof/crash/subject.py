@@ -1,11 +1,13 @@
 """The library's own writer, as the crash kit needs to know it."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import vhdx
-from vhdx.disks.chain import Disk
+from vhdx._sync import THREADS, Sync
+from vhdx.disks.chain import Disk, open_chain
 from vhdx.disks.image import Image
+from vhdx.disks.options import OpenOptions
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
 from vhdx.ops.check import check_image
 from vhdx.rules import RuleCode, Severity
@@ -30,10 +32,9 @@ class VhdxSubject:
 
     def open(self, store: ByteStore, sync: object = None) -> CrashDevice:
         """Open a file for writing. Raises: what `vhdx.open` does."""
-        options: dict[str, Any] = {} if sync is None else {"sync": sync}
         parents = [RecordingStore(parent, f"parent {depth}") for depth, parent in enumerate(self.parents, 1)]
-        device: Any = cast(Any, vhdx.open)(store, "r+", parents=parents, **options)
-        return cast(CrashDevice, device)
+        options = OpenOptions(mode="r+", parents=parents, sync=THREADS if sync is None else cast(Sync, sync))
+        return cast(CrashDevice, open_chain(store, options))
 
     def faults(
         self, content: Content, *, after_crash: bool = False, fault: MediaFault | None = None

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
-from vhdx._sync import THREADS, Sync
 from vhdx.blockdev.device import Ability, Limits
 from vhdx.disks.layer import LEFT_TO_PARENT
 from vhdx.disks.layered_device import LayeredDevice
+from vhdx.disks.options import Mode, OpenOptions
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.read_plan import ReadPlan
 from vhdx.format.bat import PayloadState
 from vhdx.report import Report
-from vhdx.storage import fileobj
 from vhdx.storage.base import ByteStore, identity_of
-from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,28 +26,11 @@ if TYPE_CHECKING:
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
     from vhdx.format.parent_locator import ParentLocator
-
-Source = str | os.PathLike[str] | IO[bytes] | ByteStore
-"""What an image can be opened from: a path, a binary file object, a store."""
+    from vhdx.storage.source import Owned, Source
 
 Kind = Literal["fixed", "dynamic", "differencing"]
-Mode = Literal["r", "r+"]
 
 _FULLY_PRESENT = int(PayloadState.FULLY_PRESENT)
-
-
-def open_store(
-    source: Source, *, writable: bool = False, lock: bool = True, no_lock_ok: bool = False
-) -> tuple[ByteStore, bool]:
-    """Make a store of a source, and tell whether it is to be closed with the image.
-
-    Raises: ImageLockedError, OSError.
-    """
-    if isinstance(source, str | os.PathLike):
-        return FileStore.open(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok), True
-    if hasattr(source, "pread_into"):
-        return cast("ByteStore", source), False
-    return fileobj.store_of(source, lock=lock, no_lock_ok=no_lock_ok), True
 
 
 class Image(LayeredDevice):
@@ -93,7 +73,6 @@ class Image(LayeredDevice):
         lock: bool = True,
         no_lock_ok: bool = False,
         ignore_change_tracking: bool = False,
-        sync: Sync = THREADS,
     ) -> Image:
         """Open one file, for reading ("r") or for reading and writing ("r+").
 
@@ -102,32 +81,45 @@ class Image(LayeredDevice):
         `replay="refuse"` raises if the log is dirty; `"ignore"` reads as if it were empty (for recovery).
         `strict` refuses what is merely tolerated, and judges the whole BAT. `lock=False` reads in spite of
         another process's lock; `no_lock_ok` writes where the file system has no locks.
-        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks. `sync` makes the locks.
+        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks.
 
-        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode, or for one
-        that does not fit `replay`.
+        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode or replay, or for
+        two that do not go together.
         """
-        if mode not in ("r", "r+"):
-            raise ValueError(f"mode must be 'r' or 'r+', not {mode!r}")
-        writable = mode == "r+"
-        if writable and replay == "ignore":
-            raise ValueError("replay='ignore' is for reading: a writer must not lose what the log holds")
-        store, owns_store = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
+        options = OpenOptions(
+            mode=mode,
+            replay=replay,
+            strict=strict,
+            lock=lock,
+            no_lock_ok=no_lock_ok,
+            ignore_change_tracking=ignore_change_tracking,
+        )
+        return cls.open_with(source, options)
+
+    @classmethod
+    def open_with(cls, source: Source | Owned, options: OpenOptions) -> Image:
+        """Open one file. Raises: as `open`."""
+        store, owns_store = options.open_store(source)
         try:
-            report = Report(store.name, strict)
-            opened = open_image(store, report, replay)
-            pages = PageCache(opened.store, sync=sync)
+            report = Report(store.name, options.strict)
+            opened = open_image(store, report, options.replay)
+            pages = PageCache(opened.store, sync=options.sync)
             bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
-            if strict:
+            if options.strict:
                 from vhdx.engine.scan.table import judge_table
 
                 judge_table(bat, opened.block_rules, report.judge)
             writer = None
-            if writable:
+            if options.writable:
                 from vhdx.engine.opening_for_writing import open_for_writing
 
                 writer = open_for_writing(
-                    opened, bat, report, store, sync, ignore_change_tracking=ignore_change_tracking
+                    opened,
+                    bat,
+                    report,
+                    store,
+                    options.sync,
+                    ignore_change_tracking=options.ignore_change_tracking,
                 )
             return cls(opened, bat, report, store, writer, owns_store=owns_store)
         except BaseException:
@@ -264,10 +256,6 @@ class Image(LayeredDevice):
         if file_offset & 0xFFFFF or not rules.structures_end <= file_offset <= rules.last_block_offset:
             return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
         return file_offset + within
-
-    def adopt_store(self) -> None:
-        """Close the store with the image, though the image did not open it."""
-        self._owns_store = True
 
     def _close_layers(self) -> None:
         try:

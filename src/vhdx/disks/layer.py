@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vhdx.blockdev.device import DiskReader
+    from vhdx.findings import Finding
     from vhdx.storage.base import ByteStore
 
 
@@ -35,6 +36,11 @@ class Layer(Protocol):
     @property
     def store(self) -> ByteStore:
         """Where the file's bytes are read from."""
+        ...
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What was tolerated so far in the file."""
         ...
 
     def spans(self, offset: int, length: int) -> Iterator[Span]:

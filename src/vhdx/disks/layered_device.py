@@ -13,15 +13,17 @@ from vhdx.blockdev.span import Span, SpanKind
 from vhdx.disks.layer import LEFT_TO_PARENT, resolve
 from vhdx.disks.stream import DeviceStream
 from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError, ReadOnlyImageError
-from vhdx.storage.base import StoreKind, plain_store, read_ahead, read_fully, reader_of
+from vhdx.storage.base import StoreKind, base_of, plain_store, read_ahead, read_fully, reader_of
 from vhdx.storage.zeroes import fill_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
+    from uuid import UUID
 
     from vhdx._buffer import Buffer
     from vhdx.disks.layer import Layer, LayerWriter
+    from vhdx.findings import Finding
     from vhdx.storage.base import ByteStore
 
 _MAX_HINTS: Final = 1024
@@ -41,7 +43,8 @@ class LayeredDevice:
 
     def __init__(self, layers: tuple[Layer, ...], writer: LayerWriter | None = None) -> None:
         leaf = layers[0]
-        self._layers = layers
+        self.layers = layers
+        """Leaf first: a depth in an extent is an index here."""
         self._writer = writer
         self._closed = False
         self._end = leaf.size if writer is None else 0
@@ -55,9 +58,34 @@ class LayeredDevice:
         self._leaf_read = reader_of(leaf.store)
 
     @property
+    def name(self) -> str:
+        """What to call the disk in a message: as its leaf."""
+        return self.layers[0].name
+
+    @property
     def size(self) -> int:
         """Virtual size in bytes."""
-        return self._layers[0].size
+        return self.layers[0].size
+
+    @property
+    def stores(self) -> tuple[ByteStore, ...]:
+        """The files that the disk is read from, leaf first."""
+        return tuple(base_of(layer.store) for layer in self.layers)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was tolerated so far, in any file of the chain."""
+        return [finding for layer in self.layers for finding in layer.findings]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every parent is open."""
+        return True
+
+    @property
+    def disk_id(self) -> UUID | None:
+        """The disk's identity as the guest sees it; None where the format has none."""
+        return None
 
     @property
     def limits(self) -> Limits:
@@ -111,13 +139,13 @@ class LayeredDevice:
         if not length:
             return
         file_offset = self._leaf_place(offset, length)
-        if file_offset >= 0 and self._layers[0].store.pread_into(view, file_offset) == length:
+        if file_offset >= 0 and self.layers[0].store.pread_into(view, file_offset) == length:
             return
-        for depth, span in resolve(self._layers, offset, length):
+        for depth, span in resolve(self.layers, offset, length):
             start = span.offset - offset
             part = view[start : start + span.length]
             if span.kind is SpanKind.DATA:
-                read_fully(self._layers[depth].store, part, span.file_offset)
+                read_fully(self.layers[depth].store, part, span.file_offset)
             elif span.kind is SpanKind.PARENT:
                 raise self._absent(depth, span)
             else:
@@ -132,10 +160,10 @@ class LayeredDevice:
         check_range(self.size, offset, length)
         # The read itself will tell what is wrong with an entry.
         with suppress(FormatError, OSError):
-            spans = resolve(self._layers, offset, min(length, MAX_READ_AHEAD))
+            spans = resolve(self.layers, offset, min(length, MAX_READ_AHEAD))
             for depth, span in islice(spans, _MAX_HINTS):
                 if span.kind is SpanKind.DATA:
-                    read_ahead(self._layers[depth].store, span.length, span.file_offset)
+                    read_ahead(self.layers[depth].store, span.length, span.file_offset)
 
     def stream(self) -> DeviceStream:
         """The disk's content as a seekable binary file object."""
@@ -152,7 +180,7 @@ class LayeredDevice:
         return coalesce(self._extents(offset, clip_length(self.size, offset, length)))
 
     def _extents(self, offset: int, length: int) -> Iterator[Extent]:
-        for depth, span in resolve(self._layers, offset, length):
+        for depth, span in resolve(self.layers, offset, length):
             is_data = span.kind is SpanKind.DATA
             yield Extent(
                 span.offset,
@@ -184,9 +212,9 @@ class LayeredDevice:
             writer.in_flight.end(ticket)
 
     def _ranges(self, offset: int, length: int) -> Iterator[Range]:
-        for depth, span in resolve(self._layers, offset, length):
+        for depth, span in resolve(self.layers, offset, length):
             if span.kind is SpanKind.DATA:
-                yield from _store_ranges(self._layers[depth].store, span.file_offset, span.length)
+                yield from _store_ranges(self.layers[depth].store, span.file_offset, span.length)
             elif span.kind is SpanKind.PARENT:
                 raise self._absent(depth, span)
             else:
@@ -274,7 +302,7 @@ class LayeredDevice:
         self._check_open()
         if self._writer is None:
             raise ReadOnlyImageError(
-                f"{self._layers[0].name}: the image is open for reading; {self._how_to_write}"
+                f"{self.layers[0].name}: the image is open for reading; {self._how_to_write}"
             )
         check_range(self.size, offset, length)
         return self._writer
@@ -299,7 +327,7 @@ class LayeredDevice:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ImageClosedError(f"{self._layers[0].name}: the image is closed")
+            raise ImageClosedError(f"{self.layers[0].name}: the image is closed")
 
     def _check_usable(self) -> None:
         self._check_open()
@@ -307,7 +335,7 @@ class LayeredDevice:
             self._writer.check_sound()
 
     def _absent(self, depth: int, span: Span) -> ParentNotFoundError:
-        name = self._layers[depth].name
+        name = self.layers[depth].name
         return ParentNotFoundError(
             f"{name}: the {span.length} bytes at virtual offset {span.offset} are in its parent,"
             " which was not opened; name it with --parent"

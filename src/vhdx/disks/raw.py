@@ -12,13 +12,15 @@ from vhdx.blockdev.span import Span, SpanKind
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.errors import ImagePoisonedError
 from vhdx.storage.base import ByteStore, StoreKind, shrunk, space_control
-from vhdx.storage.file import FileStore
+from vhdx.storage.source import open_store
 from vhdx.storage.zeroes import write_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vhdx.blockdev.device import DiskReader
+    from vhdx.findings import Finding
+    from vhdx.storage.source import Owned, Source
 
 _SECTOR_SIZE: Final = 512
 _PAGE_SIZE: Final = 4096
@@ -48,22 +50,21 @@ class RawDevice(LayeredDevice):
     @classmethod
     def open(
         cls,
-        source: str | bytes | os.PathLike[str] | os.PathLike[bytes] | ByteStore,
+        source: Source | Owned | bytes,
         *,
         writable: bool = False,
         lock: bool = True,
         no_lock_ok: bool = False,
     ) -> RawDevice:
-        """Open a file or a block device by path, or use a store.
+        """Open a file or a block device by path, or use a binary file object, or take over a store.
 
         `lock=False` takes no lock and minds nobody's; `no_lock_ok` writes where the file system has no locks.
 
         Raises: ImageLockedError if another process writes to it, or, for writing, has it open; OSError.
         """
-        if isinstance(source, str | bytes | os.PathLike):
-            store: ByteStore = FileStore.open(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
-        else:
-            store = source
+        if isinstance(source, bytes):
+            source = os.fsdecode(source)
+        store, _ = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
         try:
             return cls(store, writable=writable)
         except BaseException:
@@ -84,6 +85,11 @@ class RawDevice(LayeredDevice):
     def size(self) -> int:
         """Length in bytes."""
         return self._size
+
+    @property
+    def findings(self) -> list[Finding]:
+        """None: every content is a sound disk."""
+        return []
 
     @property
     def limits(self) -> Limits:

@@ -52,13 +52,6 @@ class DeviceReader:
             return view.nbytes
 
 
-def stores_of(device: BlockDevice) -> list[ByteStore]:
-    """Every store that a device reads from, as far as the device tells: leaf, parents, or a raw file."""
-    layers = getattr(device, "images", None) or (device,)
-    stores = (getattr(layer, "file_store", None) or getattr(layer, "store", None) for layer in layers)
-    return [store for store in stores if store is not None]
-
-
 def count_data(source: BlockDevice, progress: Progress = no_progress) -> int:
     """Bytes of the disk that have content of their own; looks at metadata only.
 
