@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import Final
 
-from proof.crash.arrows import vhdx_roles
 from proof.crash.bases import BASES, CrashBase
 from proof.crash.campaign import run_program
 from proof.crash.faults import ANCHORED_PROGRAM, STANDARD_PROGRAM, FaultLoop, standard_faults
@@ -15,6 +14,7 @@ from proof.crash.workloads import (
     SHORT_LOG,
     Workload,
     classic_workloads,
+    crash_run,
     full_log_workload,
     log_capacity,
     mixed_workloads,
@@ -22,10 +22,7 @@ from proof.crash.workloads import (
     short_log_workload,
     try_record,
 )
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.states import CrashLimits
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import CrashLimits, CrashTally, Medium
 
 RULE: Final = "only a rule says so"
 MIXED: tuple[str, ...] = (
@@ -80,24 +77,13 @@ def hunt(budget: HuntBudget, tally: CrashTally) -> str | None:
     return None
 
 
-def _run(base: CrashBase, budget: HuntBudget, tally: CrashTally, number: int) -> CrashRun:
-    return CrashRun(
-        base.subject,
-        base.shape,
-        limits=CrashLimits(per_point=budget.per_point),
-        nested_limit=2,
-        roles=vhdx_roles,
-        tally=tally,
-        seed=f"{budget.seed} {number}",
-    )
-
-
 def _judged(
     workload: Workload, medium: Medium, budget: HuntBudget, tally: CrashTally, number: int = 0
 ) -> Iterator[str]:
     """`number`: of the record; what is drawn at random differs from one to the next."""
     store, first = record(workload)
-    run = _run(workload.base, budget, tally, number)
+    limits = CrashLimits(per_point=budget.per_point)
+    run = crash_run(workload.base, tally, limits=limits, seed=f"{budget.seed} {number}")
     try_record(run, workload, store, first, medium)
     yield from map(str, tally.findings)
 

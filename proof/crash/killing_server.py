@@ -16,10 +16,9 @@ from pathlib import Path
 from struct import Struct
 
 import vhdx
-from proof.crash.killing import BLOCK_SIZE, SIZE, Operation, Part
+from proof.crash.killing import BLOCK_SIZE, SIZE, DiskRequest, Part
 from vhdx._units import KIB
-from vhdx.testing.crash.pages import SECTOR_SIZE
-from vhdx.testing.crash.stamps import stamps
+from vhdx.testing.crash import SECTOR_SIZE, stamped_sectors
 
 CLIENTS = 4
 STRIPE = 64 * KIB
@@ -35,7 +34,7 @@ _REQUEST = Struct(">IHHQQI")
 _REPLY = Struct(">IIQ")
 
 
-class Client:
+class WritingClient:
     """A client of the server: asks for one thing at a time, and waits for the answer. Its data is never read."""
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +82,7 @@ def serving(path: Path, address: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def operations_of(client: int, seed: int) -> list[Operation]:
+def operations_of(client: int, seed: int) -> list[DiskRequest]:
     """What a client does; those of two clients do not touch each other."""
     chance = random.Random(seed)
     found = []
@@ -92,20 +91,20 @@ def operations_of(client: int, seed: int) -> list[Operation]:
         block = SHARED_BLOCKS + chance.randrange((BLOCKS - SHARED_BLOCKS) // CLIENTS) * CLIENTS + client
         draw = chance.random()
         if draw < 0.2:
-            found.append(Operation(number, 0, 0, False))
+            found.append(DiskRequest(number, 0, 0, False))
         elif draw < 0.3:
-            found.append(Operation(number, block * BLOCK_SIZE, BLOCK_SIZE, True))
+            found.append(DiskRequest(number, block * BLOCK_SIZE, BLOCK_SIZE, True))
         elif draw < 0.4:
-            found.append(Operation(number, stripe * STRIPE, STRIPE, True))
+            found.append(DiskRequest(number, stripe * STRIPE, STRIPE, True))
         else:
             length = SECTOR_SIZE * chance.choice((1, 3, 8, 32))
             start, end = chance.choice(((stripe * STRIPE, STRIPE), (block * BLOCK_SIZE, BLOCK_SIZE)))
             offset = start + chance.randrange(0, end - length + 1, SECTOR_SIZE)
-            found.append(Operation(number, offset, length, False))
+            found.append(DiskRequest(number, offset, length, False))
     return found
 
 
-class Progress:
+class FlushProgress:
     """How far every client has come, and how far flushes cover it. Thread-safe."""
 
     def __init__(self, patience: int) -> None:
@@ -137,7 +136,11 @@ class Progress:
 
 
 def write(
-    client: Client, number: int, operations: list[Operation], progress: Progress, generation: int
+    client: WritingClient,
+    number: int,
+    operations: list[DiskRequest],
+    progress: FlushProgress,
+    generation: int,
 ) -> None:
     """Do one client's operations until the server is gone."""
     try:
@@ -152,7 +155,7 @@ def write(
         pass
 
 
-def _perform(client: Client, operation: Operation, generation: int) -> None:
+def _perform(client: WritingClient, operation: DiskRequest, generation: int) -> None:
     number, offset, length, zeroes = operation
     if not length:
         client.ask(FLUSH)
@@ -160,18 +163,18 @@ def _perform(client: Client, operation: Operation, generation: int) -> None:
         may_trim = length == BLOCK_SIZE and number % 2
         client.ask(TRIM if may_trim else ZEROES, offset, length)
     else:
-        client.ask(WRITE, offset, payload=stamps(number, offset, length, generation))
+        client.ask(WRITE, offset, payload=stamped_sectors(number, offset, length, generation))
 
 
 def serve_and_kill(path: Path, chance: random.Random, generation: int) -> list[Part]:
     """Serve an image to clients that write to it, and kill the server some time after a random flush."""
     plans = [operations_of(number, chance.randrange(1 << 32)) for number in range(CLIENTS)]
-    progress = Progress(patience=chance.randrange(1, 60))
+    progress = FlushProgress(patience=chance.randrange(1, 60))
     address = path.with_name("nbd.sock")
     with serving(path, address) as server, ExitStack() as stack:
         threads = []
         for number, plan in enumerate(plans):
-            client = Client(address)
+            client = WritingClient(address)
             stack.callback(client.close)
             threads.append(threading.Thread(target=write, args=(client, number, plan, progress, generation)))
         for thread in threads:

@@ -22,9 +22,7 @@ from vhdx.format.log import (
     decode_descriptors,
     rebuild_sector,
 )
-from vhdx.testing.crash.history import SESSION_BEGINS
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Change, ChangeKind, RecordingStore, Step, StepKind
+from vhdx.testing.crash import SESSION_BEGINS, Change, ChangeKind, Content, RecordingStore, Step, StepKind
 
 _IDENTIFIER_END: Final = 0x10000
 _FIRST_LOGGED: Final = 0x30000

@@ -9,14 +9,10 @@ from vhdx.disks.chain import Disk, open_chain
 from vhdx.disks.image import Image
 from vhdx.disks.options import OpenOptions
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import ByteStore, pread_zero_extended
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import garbage
-from vhdx.testing.crash.states import MediaFault
-from vhdx.testing.crash.subject import CrashDevice, ReplayEffect
+from vhdx.testing.crash import Content, CrashDevice, MediaFault, RecordingStore, ReplayEffect, garbage
 
 _HEADER_LOST: Final = frozenset({RuleCode.HEADER_CHECKSUM, RuleCode.HEADER_SIGNATURE})
 """What a check may say after a crash: one header was being written, or the medium lost it."""
@@ -45,7 +41,7 @@ class VhdxSubject:
             tolerated = {*tolerated, *_TABLE_LOST}
         return [
             str(finding)
-            for finding in check_image(RecordingStore(content)).findings()
+            for finding in check(RecordingStore(content)).findings()
             if (finding.severity in (Severity.ERROR, Severity.LEAK) and finding.code not in tolerated)
             or (finding.code is RuleCode.LOG_DIRTY and not after_crash)
         ]

@@ -10,18 +10,24 @@ from proof.crash.bases import TAIL, CrashBase, child, child_without_bitmap, dirt
 from vhdx._sync import THREADS
 from vhdx._units import MIB
 from vhdx.engine.page_cache import PageCache
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Driver, Operation, Verb
-from vhdx.testing.crash.oracle import Violation
-from vhdx.testing.crash.read_check import wrong_reads
-from vhdx.testing.crash.recording_store import RecordingStore, Step
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.scheduler import Scheduler
-from vhdx.testing.crash.schedules import explore, seeded
-from vhdx.testing.crash.states import some_points
-from vhdx.testing.crash.subject import fixed_entropy
-from vhdx.testing.crash.tally import CrashFinding
+from vhdx.testing.crash import (
+    CrashFinding,
+    CrashRun,
+    Driver,
+    History,
+    Medium,
+    Operation,
+    RecordingStore,
+    Scheduler,
+    Step,
+    Verb,
+    Violation,
+    explore,
+    fixed_entropy,
+    seeded,
+    some_points,
+    wrong_reads,
+)
 
 _READ = partial(Operation, Verb.READ)
 _WRITE = partial(Operation, Verb.WRITE)
@@ -196,5 +202,5 @@ def judge_threads(
             store.steps,
             History(program.base.disk),
             workload=program.name,
-            only_points=some_points(store.steps, point_count, always=(end,)),
+            points=some_points(store.steps, point_count, always=(end,)),
         )

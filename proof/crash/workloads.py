@@ -6,22 +6,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from proof.crash.arrows import arrow_names
 from proof.crash.bases import CrashBase
 from vhdx.engine.session.log_writer import LogWriter
-from vhdx.testing.crash.history import History, Mark, Phase
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import (
-    MAX_WHOLE_WRITE,
+from vhdx.testing.crash import (
+    ActionPhase,
+    CrashLimits,
+    CrashPlan,
+    CrashRun,
+    CrashTally,
     Driver,
+    History,
+    Mark,
+    Medium,
     Operation,
+    RecordingStore,
+    Step,
+    StepKind,
     Verb,
+    fixed_entropy,
     random_sequence,
     short_sequences,
+    some_points,
 )
-from vhdx.testing.crash.recording_store import RecordingStore, Step, StepKind
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.states import some_points
-from vhdx.testing.crash.subject import fixed_entropy
+from vhdx.testing.crash.operations import MAX_WHOLE_WRITE
 
 SHORT_LOG: Final = 5 * 4096
 """A log that has room for the empty entry and two more of one page each."""
@@ -73,6 +81,20 @@ def record(workload: Workload) -> tuple[RecordingStore, int]:
     return store, first
 
 
+def crash_run(
+    base: CrashBase,
+    tally: CrashTally,
+    *,
+    limits: CrashLimits,
+    nested_limit: int = 2,
+    max_states: int | None = None,
+    seed: int | str = 0,
+) -> CrashRun:
+    """A run on one image that counts in `tally`, by the arrows of the commit order."""
+    plan = CrashPlan(limits, nested_limit, max_states, moment_names=arrow_names)
+    return CrashRun(base.subject, base.shape, plan, tally=tally, seed=seed)
+
+
 def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
     """Do a workload and try every crash of it. `medium` is that of the base, computed once."""
     store, first = record(workload)
@@ -89,8 +111,7 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
             store.steps,
             History(workload.base.disk),
             workload=str(workload),
-            first_point=first,
-            only_points=some_points(store.steps, workload.point_count, first=first),
+            points=some_points(store.steps, workload.point_count, first=first),
         )
 
 
@@ -99,7 +120,7 @@ def _ends_what_began(steps: Sequence[Step]) -> bool:
     for step in reversed(steps):
         if step.kind is StepKind.ISSUED:
             return True
-        if isinstance(step.label, Mark) and step.label.phase is Phase.KILLED:
+        if isinstance(step.label, Mark) and step.label.phase is ActionPhase.KILLED:
             return False
     return False
 

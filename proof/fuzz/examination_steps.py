@@ -18,7 +18,7 @@ class InvariantError(AssertionError):
     """A file made the library do what it must never do."""
 
 
-class Step:
+class ExaminationStep:
     """What a step gave: a result, or an error that is allowed."""
 
     def __init__(self) -> None:
@@ -38,9 +38,9 @@ class Steps:
         """Every rule that was named by any step."""
 
     @contextmanager
-    def step(self, name: str, limit: Limit | None) -> Iterator["Step"]:
+    def step(self, name: str, limit: Limit | None) -> Iterator["ExaminationStep"]:
         """Bound what a step may raise, and what it does, unless that is bounded afterwards."""
-        step = Step()
+        step = ExaminationStep()
         self.work.clear()
         try:
             yield step

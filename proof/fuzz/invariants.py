@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from proof.fuzz.disk_invariants import DiskExamination
-from proof.fuzz.examination_steps import InvariantError, Step, Steps, counted_checksums
+from proof.fuzz.examination_steps import ExaminationStep, InvariantError, Steps, counted_checksums
 from proof.fuzz.work_limits import Limit, check_limit, open_limit, patched_sectors
 from vhdx._units import MIB
 from vhdx.disks.chain import open_disk
@@ -24,14 +24,14 @@ from vhdx.engine.opening import ReplayMode
 from vhdx.errors import FormatError
 from vhdx.findings import Finding
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.dump import dump
 from vhdx.ops.info import info
 from vhdx.ops.probe import probe
 from vhdx.rules import OnOpen, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
 
-__all__ = ["Examination", "InvariantError", "Outcome", "examine"]
+__all__ = ["Examination", "InvariantError", "Verdict", "examine"]
 
 WHOLE_DISK: Final = 6 * MIB
 """Disks of up to so many bytes are read as a whole, larger ones in places."""
@@ -39,7 +39,7 @@ MEMORY_LIMIT: Final = 64 * MIB
 """Peak of one examination, what is read included, without the check's map of the file (one bit for a MiB)."""
 
 
-class Outcome(NamedTuple):
+class Verdict(NamedTuple):
     """What became of a file that broke no invariant."""
 
     kind: str
@@ -59,7 +59,7 @@ class Examination(Steps):
         super().__init__(stores)
         self._reading = DiskExamination(self, seed, whole_disk)
 
-    def run(self, depth: int = 0) -> Outcome:
+    def run(self, depth: int = 0) -> Verdict:
         """Examine the file at `depth` by itself, and then the whole chain. Raises: InvariantError."""
         before = _fingerprint(self.originals[depth])
         with counted_checksums(self.work):
@@ -109,7 +109,7 @@ class Examination(Steps):
         limit = check_limit(self.facts[depth], patched_sectors(self.facts[depth]))
         findings: list[Finding] = []
         with self.step("check", limit) as step:
-            findings.extend(check_image(self.stores[depth]).findings())
+            findings.extend(check(self.stores[depth]).findings())
             step.result = findings
         self.note(findings)
         return findings if step.error is None else None
@@ -122,7 +122,7 @@ class Examination(Steps):
         elif not tolerated and all(finding.code.on_open is OnOpen.TOLERATE for finding in findings):
             raise InvariantError("open refuses what check finds nothing wrong with")
 
-    def _open_chain(self, depth: int, findings: list[Finding] | None) -> Outcome:
+    def _open_chain(self, depth: int, findings: list[Finding] | None) -> Verdict:
         limits = [open_limit(facts) for facts in self.facts]
         # Every store that was named is opened until the right one is met.
         limit = Limit(
@@ -135,12 +135,12 @@ class Examination(Steps):
             step.result = open_disk(self.stores[0], parents=self.stores[1:])
         disk = step.result if step.error is None else None
         if disk is None:
-            return Outcome("refused", _name_of(step), self.codes, "not compared")
+            return Verdict("refused", _name_of(step), self.codes, "not compared")
         is_used = len(disk.images) > depth
         is_clean = is_used and findings is not None and not any(map(_is_error, findings))
         reference = self._reading.run(disk, is_clean=is_clean)
         self.note(disk.findings)
-        return Outcome("clean" if is_clean else "opened", "", self.codes, reference)
+        return Verdict("clean" if is_clean else "opened", "", self.codes, reference)
 
 
 def examine(
@@ -150,7 +150,7 @@ def examine(
     seed: int = 0,
     measure_memory: bool = False,
     whole_disk: int = WHOLE_DISK,
-) -> Outcome:
+) -> Verdict:
     """Examine a chain of files, leaf first, of which the one at `depth` is suspected.
 
     `seed` decides which requests are made; `whole_disk` is the size up to which disks are read as a whole.
@@ -174,7 +174,7 @@ def examine(
     return outcome
 
 
-def _name_of(step: Step) -> str:
+def _name_of(step: ExaminationStep) -> str:
     """What a step was refused by."""
     return step.error.code.value if isinstance(step.error, FormatError) else type(step.error).__name__
 

@@ -25,7 +25,7 @@ import vhdx
 from proof.crash.hunt import HuntBudget, hunt
 from proof.mutants.named import HARMLESS, NAMED
 from proof.mutants.steps import Mutant, discover, replaced
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import CrashTally
 
 KILLED, SURVIVED, BROKEN = "killed", "SURVIVED", "BROKEN"
 KILLED_STATUS, SURVIVED_STATUS = 3, 0

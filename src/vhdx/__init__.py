@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from vhdx.guest.partitions import read_partitions as read_partitions
     from vhdx.ops.check import CheckRun as CheckRun
     from vhdx.ops.check import CheckSummary as CheckSummary
-    from vhdx.ops.check import check_image
+    from vhdx.ops.check import check as check
     from vhdx.ops.compare import Difference as Difference
     from vhdx.ops.compare import compare as compare
     from vhdx.ops.convert import convert as convert
@@ -75,7 +75,6 @@ if TYPE_CHECKING:
     from vhdx.storage.memory import MemoryStore as MemoryStore
 
     open = open_disk
-    check = check_image
 
 # Where each public name comes from. It is imported when it is first used: a command that needs one module must
 # not wait for all of them. The imports for type checkers,
@@ -114,7 +113,7 @@ _HOMES = {
         "vhdx.fuse.mount": ("Mount",),
         "vhdx.guest.partition": ("Partition",),
         "vhdx.guest.partitions": ("PartitionTable", "read_partitions"),
-        "vhdx.ops.check": ("CheckRun", "CheckSummary", "check_image as check"),
+        "vhdx.ops.check": ("CheckRun", "CheckSummary", "check"),
         "vhdx.ops.compare": ("Difference", "compare"),
         "vhdx.ops.convert": ("convert",),
         "vhdx.ops.create": ("create",),

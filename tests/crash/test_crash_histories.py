@@ -18,13 +18,24 @@ from support.units import MIB
 from support.written_images import current_header
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash.history import History, Mark, ZeroedSectors
-from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.crash.pages import SECTOR_SIZE, Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import garbage
-from vhdx.testing.crash.states import CrashEnumerator, CrashLimits, CrashState
-from vhdx.testing.image.description import sound_locator
+from vhdx.testing.crash import (
+    SECTOR_SIZE,
+    Content,
+    CrashEnumerator,
+    CrashLimits,
+    CrashState,
+    DiskShape,
+    Driver,
+    History,
+    Mark,
+    Operation,
+    Points,
+    RecordingStore,
+    Verb,
+    ZeroedSectors,
+    garbage,
+)
+from vhdx.testing.image import sound_locator
 
 BLOCKS = 3
 SIZE = BLOCKS * MIB + 65536
@@ -107,9 +118,7 @@ class CrashHistories(RuleBasedStateMachine):
         if not steps:
             return
         point = len(steps) if at_end else data.draw(st.integers(1, len(steps)))
-        states = list(
-            CrashEnumerator(self.store.start, steps, limits=LIMITS, only_points=frozenset((point,)))
-        )
+        states = list(CrashEnumerator(self.store.start, steps, limits=LIMITS, points=Points.at({point})))
         history = History(self.before)
         for step in steps[:point]:
             history.observe(step.label)

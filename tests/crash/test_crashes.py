@@ -28,7 +28,7 @@ from proof.crash.arrows import (
 from proof.crash.bases import BASES
 from proof.crash.campaign import run_base, run_program
 from proof.crash.threads import ThreadProgram, all_programs
-from vhdx.testing.crash.tally import Side
+from vhdx.testing.crash import Side
 
 LARGE = ("dynamic-32m", "child-32m")
 """Images whose states take several times as long as others'."""

@@ -7,7 +7,7 @@ import pytest
 from proof.crash.bases import BASES
 from proof.crash.faults import STANDARD_PROGRAM, Aftermath, FaultLoop, standard_faults
 from proof.crash.workloads import SHORT_LOG, log_capacity
-from vhdx.testing.crash.recording_store import Call
+from vhdx.testing.crash import Call
 
 FAULTS = list(standard_faults())
 

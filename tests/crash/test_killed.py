@@ -8,14 +8,20 @@ import vhdx.engine.session.session
 from proof.crash.bases import BASES
 from proof.crash.campaign import BRIEF
 from proof.crash.record_rules import record_faults
-from proof.crash.workloads import Workload, killed_workloads, record, try_record
+from proof.crash.workloads import Workload, crash_run, killed_workloads, record, try_record
 from proof.mutants.steps import discover
-from vhdx.testing.crash.history import Mark, Phase
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Driver, Operation, Verb, random_sequence
-from vhdx.testing.crash.recording_store import RecordingStore, StepKind
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import (
+    ActionPhase,
+    CrashTally,
+    Driver,
+    Mark,
+    Medium,
+    Operation,
+    RecordingStore,
+    StepKind,
+    Verb,
+    random_sequence,
+)
 
 KILL = Operation(Verb.KILL)
 
@@ -24,7 +30,7 @@ def crashed(name: str) -> tuple[CrashTally, list[str]]:
     """Try the workloads with a kill on an image; return the figures, and the breaches of rules."""
     base, tally, faults = BASES[name](), CrashTally(), list[str]()
     medium = Medium(base.content)
-    run = CrashRun(base.subject, base.shape, limits=BRIEF, tally=tally, nested_limit=2)
+    run = crash_run(base, tally, limits=BRIEF)
     for workload in killed_workloads(base, point_count=20):
         store, first = record(workload)
         faults += record_faults(store.start, store.steps)
@@ -76,8 +82,8 @@ def test_a_process_is_killed_before_a_call_of_the_store(number: int, changes: in
     driver.perform(Operation(Verb.WRITE, 0, 512, killed_at=number))
     assert len(store.changes) == changes
     assert [step.label.phase for step in store.steps if isinstance(step.label, Mark)] == [
-        Phase.BEGUN,
-        Phase.KILLED,
+        ActionPhase.BEGUN,
+        ActionPhase.KILLED,
     ]
     driver.perform(Operation(Verb.WRITE, 0, 512))
 
@@ -87,7 +93,7 @@ def test_a_close_that_follows_a_kill_alone_is_not_judged() -> None:
     operations = (Operation(Verb.WRITE, 0, 512), Operation(Verb.FLUSH), KILL)
     workload = Workload(base, operations, closes=True, point_count=1)
     store, first = record(workload)
-    run = CrashRun(base.subject, base.shape, limits=BRIEF)
+    run = crash_run(base, CrashTally(), limits=BRIEF)
     try_record(run, workload, store, first, Medium(base.content))
     assert not run.tally.findings
 

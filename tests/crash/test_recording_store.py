@@ -4,9 +4,7 @@ import errno
 
 import pytest
 
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Call, Fault, RecordingStore, StepKind
-from vhdx.testing.crash.states import durable_content
+from vhdx.testing.crash import Call, Content, Fault, RecordingStore, StepKind, durable_content
 
 
 def held(store: RecordingStore, length: int, file_offset: int) -> bytes:

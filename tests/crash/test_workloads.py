@@ -7,16 +7,14 @@ import pytest
 from proof.crash.bases import BASES
 from proof.crash.campaign import BRIEF
 from proof.crash.record_rules import record_faults
-from proof.crash.workloads import Workload, record, short_workloads, tail_workload, try_record
+from proof.crash.workloads import Workload, crash_run, record, short_workloads, tail_workload, try_record
 from support.units import MIB
 from vhdx.disks.image import Image
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.session.header_writer import HeaderWriter
 from vhdx.storage.overlay import OverlayStore
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Operation, Verb
-from vhdx.testing.crash.run import CrashRun
+from vhdx.testing.crash import CrashTally, Medium, Operation, Verb
 
 FLUSH = Operation(Verb.FLUSH)
 
@@ -24,7 +22,7 @@ FLUSH = Operation(Verb.FLUSH)
 def violations(*workloads: Workload) -> list[str]:
     """Crash workloads of one image; stop at the first violation."""
     base = workloads[0].base
-    run, medium = CrashRun(base.subject, base.shape, limits=BRIEF), Medium(base.content)
+    run, medium = crash_run(base, CrashTally(), limits=BRIEF), Medium(base.content)
     for workload in workloads:
         store, first = record(workload)
         try_record(run, workload, store, first, medium)

@@ -31,7 +31,7 @@ from vhdx.fuse.files import disk_files
 from vhdx.fuse.mount import Mount
 from vhdx.fuse.unmounting import is_dead
 from vhdx.guest.partition import Partition
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.create import create
 from vhdx.rules import Severity
 from vhdx.storage import libc
@@ -75,7 +75,7 @@ def content(image: Path) -> bytes:
 
 
 def faults(image: Path) -> list[object]:
-    return [f for f in check_image(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
+    return [f for f in check(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
 
 
 def until(condition: Callable[[], bool]) -> None:

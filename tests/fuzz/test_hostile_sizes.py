@@ -10,7 +10,7 @@ from support.units import GIB, MIB, TIB
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image, copy_store
+from vhdx.testing.hostile import base_image, copy_store
 
 BLOCK = 256 * MIB
 FULL_BAT = MIB // 8 // 4

@@ -24,7 +24,7 @@ from vhdx.ops import check
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.overlay import OverlayStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile import base_image
 
 
 def assert_noticed(stores: tuple[ByteStore, ...], message: str, *, measure_memory: bool = False) -> None:

@@ -20,7 +20,7 @@ import vhdx
 from support.units import KIB, MIB
 from vhdx.ops.create import create
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile import base_image
 
 pytestmark = pytest.mark.interop
 

@@ -18,7 +18,7 @@ from vhdx.blockdev.device import Range
 from vhdx.disks.raw import RawDevice
 from vhdx.engine.new_image import ImageWriter
 from vhdx.format.new_disk import disk_parameters
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
 from vhdx.storage.base import StoreExtent, pread
@@ -81,7 +81,7 @@ def allocated_blocks(store: MemoryStore) -> list[int]:
 
 
 def assert_clean(store: MemoryStore | Path) -> None:
-    assert list(check_image(store).findings()) == []
+    assert list(check(store).findings()) == []
 
 
 def to_image(source: vhdx.BlockDevice, **options: object) -> MemoryStore:

@@ -11,7 +11,7 @@ from support.units import GIB, MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing import ImageBuilder, ReferenceDisk
-from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.image import QuickDisk
 from vhdx.testing.image.strategies import chains, dirty_images, requests
 
 SLOW_STORES = settings(

@@ -12,12 +12,11 @@ import vhdx
 from proof.fuzz.invariants import examine
 from support.units import MIB
 from vhdx import _host
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing.hostile.mutation_bases import BaseImage, copy_store
-from vhdx.testing.hostile.mutator import Mutant
-from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.hostile import BaseImage, Mutant, copy_store
+from vhdx.testing.image import QuickDisk
 
 pytestmark = pytest.mark.samples
 
@@ -93,7 +92,7 @@ def test_reading_leaves_content_and_times_alone(sample: Path, tmp_path: Path) ->
     with vhdx.open(path) as disk:
         for extent in disk.extents():
             disk.pread(min(extent.length, MIB), extent.offset)
-    list(check_image(path).findings())
+    list(check(path).findings())
     after = path.stat()
     assert (after.st_mtime_ns, after.st_ctime_ns, after.st_size) == (
         before.st_mtime_ns,

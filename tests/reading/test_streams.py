@@ -10,7 +10,7 @@ import pytest
 import vhdx
 from support.units import MIB
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile import base_image
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.storage.overlay import OverlayStore
 from vhdx.storage.zeroes import ZEROES, fill_zeroes, reserve_space, write_zeroes
-from vhdx.testing.crash.recording_store import RecordingStore
+from vhdx.testing.crash import RecordingStore
 from vhdx.testing.stores import HostStore, PassingStore
 
 

@@ -15,7 +15,7 @@ from vhdx.engine.scan.table import scan_table
 from vhdx.errors import CorruptImageError, FormatError
 from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.rules import RuleCode
 from vhdx.testing import CountingStore, ImageBuilder, ReferenceDisk
 
@@ -99,7 +99,7 @@ def block_codes(image: Image) -> list[RuleCode]:
 
 def check_codes(image: ImageBuilder) -> list[RuleCode]:
     """The rules that `check` finds broken."""
-    return codes(list(check_image(store_of(image)).findings()))
+    return codes(list(check(store_of(image)).findings()))
 
 
 def assert_refused(image: ImageBuilder, case: Case, *, strict: bool = False) -> None:

@@ -7,12 +7,13 @@ from support.units import MIB
 from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.format.header import HEADER_SIZE, Header
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.report import Report
 from vhdx.rules import Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
-from vhdx.testing.crash.pages import PAGE_SIZE, Content
-from vhdx.testing.image.quick_reference import QuickDisk, QuickImage
+from vhdx.testing.crash import Content
+from vhdx.testing.crash.pages import PAGE_SIZE
+from vhdx.testing.image import QuickDisk, QuickImage
 from vhdx.testing.stores import PassingStore
 
 PIECE = MIB
@@ -21,9 +22,7 @@ PIECE = MIB
 def faults(store: ByteStore) -> list[Finding]:
     """Errors and leaks that a check finds."""
     return [
-        finding
-        for finding in check_image(store).findings()
-        if finding.severity in (Severity.ERROR, Severity.LEAK)
+        finding for finding in check(store).findings() if finding.severity in (Severity.ERROR, Severity.LEAK)
     ]
 
 

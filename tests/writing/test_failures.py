@@ -13,7 +13,7 @@ from support.written_images import assert_sound, block_entry, faults, file_bytes
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, zero_change
-from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash import Content
 from vhdx.testing.stores import HostStore, StoreCall, WatchedStore, fail_on
 
 Change = Callable[[vhdx.Disk], object]

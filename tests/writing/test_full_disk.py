@@ -12,7 +12,7 @@ from support.written_images import assert_sound
 from vhdx import _host
 from vhdx.ops.create import create
 from vhdx.storage.file import FileStore
-from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash import Content
 
 
 def write_until_full(disk: vhdx.Disk, model: Content, *, flush: bool) -> OSError:

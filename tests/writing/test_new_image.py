@@ -13,7 +13,7 @@ from vhdx.format.guids import ZERO_GUID
 from vhdx.format.metadata import IS_USER, IS_VIRTUAL_DISK
 from vhdx.format.new_disk import NewItem, disk_parameters
 from vhdx.format.parent_locator import ParentLocator
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.storage.base import pread
 from vhdx.storage.memory import MemoryStore
 
@@ -36,7 +36,7 @@ class Journal(MemoryStore):
 
 
 def assert_clean(store: MemoryStore) -> None:
-    assert list(check_image(store).findings()) == []
+    assert list(check(store).findings()) == []
 
 
 def written(size: int, *, kind: str = "dynamic", block_size: int = MIB, lss: int = 512) -> MemoryStore:

@@ -19,8 +19,8 @@ from support.written_images import assert_holds, assert_sound, current_header, f
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.image.description import sound_locator
+from vhdx.testing.crash import Content
+from vhdx.testing.image import sound_locator
 
 DIRT = b"\xd1\x57" * 2048
 """What lies in file space that belongs to nobody; no block may ever show it."""

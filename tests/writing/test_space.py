@@ -19,7 +19,7 @@ from vhdx.engine.interval_set import IntervalSet
 from vhdx.engine.session.allocator import Allocator
 from vhdx.engine.session.in_flight import InFlight
 from vhdx.format.bat import PayloadState
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.create import create
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
@@ -215,7 +215,7 @@ def test_host_gets_the_space_of_trimmed_blocks_back(tmp_path: Path, ends_with: s
     if ends_with == "close":
         freed = full - path.stat().st_blocks * 512
     assert freed >= 39 * MIB
-    assert not list(check_image(path).findings())
+    assert not list(check(path).findings())
 
 
 def cut_off(image: ImageBuilder, state: PayloadState, entry: bytes) -> tuple[MemoryStore, int]:

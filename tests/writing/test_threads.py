@@ -18,7 +18,7 @@ from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash.pages import Content
+from vhdx.testing.crash import Content
 
 THREADS = 8
 PIECE = 512 // THREADS

@@ -97,7 +97,8 @@ class BatTable:
 
     def _read(self, start: int, length: int) -> bytes | None:
         file_offset = self._file_offset + start
-        # Asked for first: a page that a commit puts in place meanwhile is then in one of the two.
+        # The changed pages are read before the file: a commit may write a page to the file between the two reads, and
+        # forget it. In this order such a page is found among the changed ones, in the file, or in both.
         changed = self._changed_pages(file_offset, file_offset + length)
         if not changed and all(
             extent.kind is StoreKind.HOLE for extent in self.store.extents(file_offset, length)

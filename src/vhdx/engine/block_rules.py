@@ -1,7 +1,8 @@
-"""What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1; FORMAT 4.2-4.4).
+"""What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1).
 
-Every look-up is judged anew, because nothing protects a BAT. The facts by which entries are judged are fixed when
-the image is opened, except for the length of the file: a writer that makes the file longer says so by `grow`.
+A BAT has no checksum, so an entry is judged each time that it is looked up. The facts by which entries are judged
+are fixed when the image is opened, except for the length of the file: a writer that makes the file longer says so
+by `grow`.
 """
 
 from bisect import bisect_right

@@ -92,18 +92,18 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
     if log[1]:
         structures.append((log[0], log[0] + log[1], "log"))
     return Opened(
-        store,
-        size,
-        identifier,
-        headers,
-        replayed,
-        tables,
-        regions,
-        metadata,
-        parameters,
-        geometry,
-        _read_locator(store, regions.metadata, known, parameters, report.breach),
-        BlockRules(geometry, regions.bat.file_offset, size, structures),
+        store=store,
+        file_size=size,
+        identifier=identifier,
+        headers=headers,
+        replay=replayed,
+        region_tables=tables,
+        regions=regions,
+        metadata=metadata,
+        parameters=parameters,
+        geometry=geometry,
+        locator=_read_locator(store, regions.metadata, known, parameters, report.breach),
+        block_rules=BlockRules(geometry, regions.bat.file_offset, size, structures),
     )
 
 

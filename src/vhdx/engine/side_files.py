@@ -3,6 +3,8 @@
 import os
 from typing import Final
 
+from vhdx.findings import Finding
+from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, path_of
 
 _SUFFIXES: Final = (".rct", ".mrt")
@@ -21,3 +23,8 @@ def side_files(store: ByteStore) -> list[str]:
     candidates = [f"{image}{suffix}" for image in images for suffix in _SUFFIXES]
     # Not by pathlib, whose import takes longer than everything else that `vhdx info` does with a file.
     return [candidate for candidate in candidates if os.path.exists(candidate)]  # noqa: PTH110
+
+
+def side_file_findings(store: ByteStore) -> list[Finding]:
+    """A finding for each change-tracking file beside an image."""
+    return [Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{path!a}") for path in side_files(store)]

@@ -92,7 +92,7 @@ class MetadataEntry:
 
     @property
     def is_user(self) -> bool:
-        """Belongs to a user of the disk; never one of the known items."""
+        """Made by a user of the disk: never one of the known items, whatever its id."""
         return bool(self.flags & IS_USER)
 
     @property
@@ -102,7 +102,7 @@ class MetadataEntry:
 
     @property
     def is_required(self) -> bool:
-        """The image must not be used by who does not know the item."""
+        """A program that does not know the item must not use the image."""
         return bool(self.flags & IS_REQUIRED)
 
     @property

@@ -39,7 +39,7 @@ class Region:
 
     @property
     def required(self) -> bool:
-        """Whether the file must not be used by who does not know the region."""
+        """Whether a program that does not know the region must not use the file."""
         return bool(self.flags & 1)
 
     @property

@@ -16,7 +16,7 @@ from vhdx.engine.opening import Opened, open_image
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.scan.bitmaps import scan_bitmaps
 from vhdx.engine.scan.table import scan_table
-from vhdx.engine.side_files import side_files
+from vhdx.engine.side_files import side_file_findings
 from vhdx.errors import CorruptImageError, ImageStateError
 from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
@@ -63,7 +63,7 @@ class CheckRun:
     """One check of one file: iterate over `findings()` to the end; then `summary` tells the figures."""
 
     def __init__(self, check: Generator[Finding, None, CheckSummary]) -> None:
-        """Use `check_image`."""
+        """Use `check`."""
         self._summary: CheckSummary | None = None
         self._findings = self._keep_summary(check)
 
@@ -85,7 +85,7 @@ class CheckRun:
         return self._summary
 
 
-def check_image(
+def check(
     source: Source,
     *,
     lock: bool = True,
@@ -142,8 +142,7 @@ def _store_findings(
         if file_size % MIB:
             yield Finding(RuleCode.FILE_SIZE_ALIGNMENT, "file", None, f"{file_size} bytes")
         summary = yield from _block_findings(opened, progress)
-    for side_file in side_files(store):
-        yield Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{str(side_file)!a}")
+    yield from side_file_findings(store)
     return summary
 
 

@@ -6,11 +6,10 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vhdx.disks.image import Image
-from vhdx.engine.side_files import side_files
+from vhdx.engine.side_files import side_file_findings, side_files
 from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import HEADER_FILE_OFFSETS
-from vhdx.rules import RuleCode
 
 if TYPE_CHECKING:
     from typing import Self
@@ -119,8 +118,6 @@ def info(source: Source | Image, *, strict: bool = False, lock: bool = True) -> 
 def _image_info(image: Image) -> ImageInfo:
     opened = image.opened
     counts = image.bat.count_states()
-    files = tuple(map(str, side_files(image.file_store)))
-    findings = [*image.findings, *(_tracking(path) for path in files)]
     return ImageInfo(
         name=image.name,
         kind=image.kind,
@@ -139,13 +136,9 @@ def _image_info(image: Image) -> ImageInfo:
         block_count=opened.geometry.block_count,
         blocks={name: counts[state] for state, name in STATE_NAMES.items() if counts[state]},
         locator=image.locator,
-        change_tracking=files,
-        findings=tuple(findings),
+        change_tracking=tuple(side_files(image.file_store)),
+        findings=(*image.findings, *side_file_findings(image.file_store)),
     )
-
-
-def _tracking(path: str) -> Finding:
-    return Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{path!a}")
 
 
 def _actual_size(image: Image) -> int | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vhdx._units import MIB, align_up
 from vhdx.engine.interval_set import IntervalSet
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
+from vhdx.storage.base import is_block_device, space_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +95,8 @@ class Allocator:
         Nor is a block device, whatever it holds.
         """
         self._store = store
-        self._is_device: bool = getattr(store, "is_block_device", False)
+        self._is_device = is_block_device(store)
+        self._space_control = space_control(store)
         self._lock = sync.lock()
         self._in_flight = in_flight
         self._on_growth = on_growth
@@ -177,8 +179,7 @@ class Allocator:
 
         A host that refuses keeps what it has: nothing that is durable depends on it.
         """
-        punch = getattr(self._store, "punch_hole", None)
-        if punch is None:
+        if not self._space_control.can_punch:
             return
         with self._lock:
             ready = self._take_ready()
@@ -186,8 +187,9 @@ class Allocator:
         try:
             with suppress(OSError):
                 for freed in ready:
-                    # Of a block that is cut off, what there is.
-                    punch(min(freed.end, self.file_size) - freed.file_offset, freed.file_offset)
+                    # The last block may reach past the end of the file.
+                    end = min(freed.end, self.file_size)
+                    self._space_control.punch_hole(end - freed.file_offset, freed.file_offset)
         finally:
             with self._lock:
                 self._add_free(ready)

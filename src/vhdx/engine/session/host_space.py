@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vhdx.storage.base import space_control
+
 if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
@@ -19,18 +21,18 @@ class HostSpace:
     """Remembers which parts of one file surely have host space. Thread-safe."""
 
     def __init__(self, store: ByteStore) -> None:
-        self._reserve = getattr(store, "reserve", None)
+        self._space = space_control(store)
         self._reserved: set[int] = set()
 
     def reserve(self, length: int, file_offset: int) -> None:
         """Take host space for a range of tables or log, where the store has a way. Raises: OSError."""
-        if self._reserve is None or not length:
+        if not length:
             return
         units = range(file_offset // _UNIT, (file_offset + length - 1) // _UNIT + 1)
         missing = [unit for unit in units if unit not in self._reserved]
         if missing:
             start = missing[0] * _UNIT
-            self._reserve((missing[-1] + 1) * _UNIT - start, start)
+            self._space.reserve((missing[-1] + 1) * _UNIT - start, start)
             self._reserved.update(missing)
 
     def forget(self, length: int, file_offset: int) -> None:
@@ -39,5 +41,4 @@ class HostSpace:
 
     def provide(self, length: int, file_offset: int) -> None:
         """Take host space for payload that holds zeroes, where the store has a way. Raises: OSError."""
-        if self._reserve is not None:
-            self._reserve(length, file_offset)
+        self._space.reserve(length, file_offset)

@@ -21,7 +21,7 @@ from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_T
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.header import HEADER_SIZE
 from vhdx.format.region_table import REGION_TABLE_SIZE
-from vhdx.storage.base import pread
+from vhdx.storage.base import is_block_device, pread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -129,7 +129,7 @@ class WriteSession:
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
         store = self._store
-        size, may_grow = store.size(), not getattr(store, "is_block_device", False)
+        size, may_grow = store.size(), not is_block_device(store)
         for start, end in replay.zero_ranges:
             if start < size:
                 store.write_zeroes(min(end, size) - start, start)

@@ -55,7 +55,7 @@ class Action:
         return f"{self.name} (action {self.number})"
 
 
-class Phase(Enum):
+class ActionPhase(Enum):
     """Where an action is."""
 
     BEGUN = "begun"
@@ -72,7 +72,7 @@ SESSION_BEGINS: Final = "a session begins"
 class Mark(NamedTuple):
     """A mark in the record of a store."""
 
-    phase: Phase
+    phase: ActionPhase
     action: Action
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ class WrongSector(NamedTuple):
         return f"sector {self.sector} holds {found}; allowed: {', or '.join(self.allowed)}"
 
 
-class Readable(Protocol):
+class InitialContent(Protocol):
     """What a disk held to begin with."""
 
     def read(self, length: int, offset: int) -> bytes:
@@ -112,7 +112,7 @@ class Readable(Protocol):
 class History:
     """What a disk may hold; is shown the marks of a record one after the other."""
 
-    def __init__(self, initial: Readable) -> None:
+    def __init__(self, initial: InitialContent) -> None:
         self._initial = initial
         self._values: dict[int, list[_Value]] = {}
         self._clock = 0
@@ -151,20 +151,20 @@ class History:
         self._clock += 1
         action = label.action
         match label.phase:
-            case Phase.BEGUN:
+            case ActionPhase.BEGUN:
                 self._begun[action.number] = self._clock
                 for sector in self._told_apart(action.sectors):
                     self._values_of(sector).append(_Value(action, action.sectors[sector]))
                 self._images.clear()
                 self._windows = None
                 return False
-            case Phase.ENDED:
+            case ActionPhase.ENDED:
                 self._ended[action.number] = self._over[action.number] = self._clock
                 return self._settle(action)
-            case Phase.FAILED:
+            case ActionPhase.FAILED:
                 self._over[action.number] = self._clock
                 return False
-            case Phase.KILLED:
+            case ActionPhase.KILLED:
                 self._killed = self._clock
                 self._over.update(dict.fromkeys(self._begun.keys() - self._over.keys(), self._clock))
                 return False

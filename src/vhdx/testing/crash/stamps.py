@@ -52,7 +52,7 @@ class Stamp(NamedTuple):
         return f"sector {self.sector} of {origin or f'write {self.write}'}"
 
 
-def stamps(write: int, offset: int, length: int, generation: int) -> bytes:
+def stamped_sectors(write: int, offset: int, length: int, generation: int) -> bytes:
     """Content for a range of a disk: whole sectors, offset and length in bytes."""
     first = offset // SECTOR_SIZE
     return b"".join(
@@ -63,7 +63,7 @@ def stamps(write: int, offset: int, length: int, generation: int) -> bytes:
 @lru_cache(maxsize=16)
 def garbage(length: int) -> bytes:
     """What file space holds that no block owns."""
-    return stamps(0, 0, length, GARBAGE)
+    return stamped_sectors(0, 0, length, GARBAGE)
 
 
 def describe_sector(data: bytes, sector: int) -> str:

@@ -39,7 +39,7 @@ class Field(NamedTuple):
     size: int
 
 
-class Place(NamedTuple):
+class StructurePlace(NamedTuple):
     """A structure as a whole, in one or two pieces (a log entry may wrap). Bytes of the file."""
 
     name: str
@@ -54,7 +54,7 @@ class Anatomy:
 
     fields: dict[str, list[Field]] = field(default_factory=dict)
     """By kind of structure: mutations choose the kind first, so that rare kinds are met too."""
-    places: list[Place] = field(default_factory=list)
+    places: list[StructurePlace] = field(default_factory=list)
     log: tuple[int, int] = (MIB, MIB)
     """File offset and length."""
     bat: tuple[int, int] = (3 * MIB, MIB)
@@ -82,11 +82,11 @@ def anatomy_of(store: ByteStore) -> Anatomy:
     """Find the fields of a sound image, or of one that is sound enough. Raises: OSError, KeyError."""
     anatomy = Anatomy()
     anatomy.add("file identifier", "file identifier", 0, "Signature:0:8 Creator:8:8 Creator:512:8")
-    anatomy.places.append(Place("file identifier", ((0, 64 * KIB),), False))
+    anatomy.places.append(StructurePlace("file identifier", ((0, 64 * KIB),), False))
     for index, at in enumerate(HEADER_FILE_OFFSETS):
         name = f"header {index + 1}"
         anatomy.add("header", name, at, f"{_HEADER} {_HEADER_REST}")
-        anatomy.places.append(Place(name, ((at, 4 * KIB),), True))
+        anatomy.places.append(StructurePlace(name, ((at, 4 * KIB),), True))
         length, offset = struct.unpack("<IQ", pread_zero_extended(store, 12, at + 68))
         anatomy.log = (offset, length)
     _add_regions(anatomy, store)
@@ -100,7 +100,7 @@ def _add_regions(anatomy: Anatomy, store: ByteStore) -> None:
     for index, at in enumerate(REGION_TABLE_FILE_OFFSETS):
         name = f"region table {index + 1}"
         anatomy.add("region table", name, at, _REGION_TABLE)
-        anatomy.places.append(Place(name, ((at, 64 * KIB),), True))
+        anatomy.places.append(StructurePlace(name, ((at, 64 * KIB),), True))
         table = pread_zero_extended(store, 64 * KIB, at)
         count = min(int.from_bytes(table[8:12], "little"), 8)
         for entry in range(count + 1):
@@ -115,7 +115,7 @@ def _add_regions(anatomy: Anatomy, store: ByteStore) -> None:
 
 def _add_log(anatomy: Anatomy, store: ByteStore) -> None:
     offset, length = anatomy.log
-    anatomy.places.append(Place("log", ((offset, length),), False))
+    anatomy.places.append(StructurePlace("log", ((offset, length),), False))
     for position in _signed_positions(store, offset, length):
         head = pread_zero_extended(store, 64, offset + position)
         entry_length, count = struct.unpack_from("<I12xI", head, 8)
@@ -125,7 +125,7 @@ def _add_log(anatomy: Anatomy, store: ByteStore) -> None:
         anatomy.add("log entry", name, position, f"{_LOG_ENTRY} {_LOG_ENTRY_REST}", anatomy.log)
         first = min(entry_length, length - position)
         pieces = [(offset + position, first), (offset, entry_length - first)]
-        anatomy.places.append(Place(name, tuple(piece for piece in pieces if piece[1]), True))
+        anatomy.places.append(StructurePlace(name, tuple(piece for piece in pieces if piece[1]), True))
         for index in [*range(min(count, 4)), *range(max(count - 2, 4), count)]:
             at = position + 64 + 32 * index
             anatomy.add("log descriptor", f"{name} descriptor {index}", at, _DESCRIPTOR, anatomy.log)
@@ -144,7 +144,7 @@ def _signed_positions(store: ByteStore, offset: int, length: int) -> Iterator[in
 
 def _add_metadata(anatomy: Anatomy, store: ByteStore) -> None:
     base = anatomy.metadata[0]
-    anatomy.places.append(Place("metadata table", ((base, 64 * KIB),), False))
+    anatomy.places.append(StructurePlace("metadata table", ((base, 64 * KIB),), False))
     anatomy.add("metadata table", "metadata table", base, _METADATA)
     table = pread_zero_extended(store, 64 * KIB, base)
     anatomy.item_count = min(int.from_bytes(table[10:12], "little"), 16)
@@ -156,7 +156,7 @@ def _add_metadata(anatomy: Anatomy, store: ByteStore) -> None:
         if not offset:
             continue
         name = f"metadata item {index}"
-        anatomy.places.append(Place(name, ((base + offset, length),), False))
+        anatomy.places.append(StructurePlace(name, ((base + offset, length),), False))
         if item_id == PARENT_LOCATOR.bytes_le:
             _add_locator(anatomy, store, base + offset)
         else:
@@ -180,7 +180,7 @@ def _add_locator(anatomy: Anatomy, store: ByteStore, at: int) -> None:
 
 def _add_bat(anatomy: Anatomy, store: ByteStore) -> None:
     base, length = anatomy.bat
-    anatomy.places.append(Place("BAT", ((base, length),), False))
+    anatomy.places.append(StructurePlace("BAT", ((base, length),), False))
     used = [0, 1]
     table = pread_zero_extended(store, min(length, 64 * KIB), base)
     for index in range(len(table) // 8):
@@ -189,7 +189,9 @@ def _add_bat(anatomy: Anatomy, store: ByteStore) -> None:
             continue
         used += [index, index + 1]
         if entry & 7 in (6, 7) and len(anatomy.places) < 64:
-            anatomy.places.append(Place(f"block of entry {index}", ((entry >> 20 << 20, MIB),), False))
+            anatomy.places.append(
+                StructurePlace(f"block of entry {index}", ((entry >> 20 << 20, MIB),), False)
+            )
             if index > 15:  # Sector bitmaps: a chunk has 16 blocks at the least.
                 words = " ".join(f"Bits:{at}:8" for at in range(0, 520, 8))
                 anatomy.add("bitmap bits", f"bitmap of entry {index}", entry >> 20 << 20, words)

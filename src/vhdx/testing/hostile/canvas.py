@@ -6,7 +6,7 @@ import struct
 from vhdx.format.checksum import seal
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing.hostile.mutation_fields import Anatomy, Place
+from vhdx.testing.hostile.anatomy import Anatomy, StructurePlace
 
 
 class Canvas:
@@ -41,10 +41,10 @@ class Canvas:
                 self._seal(place)
 
     @staticmethod
-    def _meets(place: Place, start: int, end: int) -> bool:
+    def _meets(place: StructurePlace, start: int, end: int) -> bool:
         return any(offset < end and start < offset + length for offset, length in place.pieces)
 
-    def _seal(self, place: Place) -> None:
+    def _seal(self, place: StructurePlace) -> None:
         pieces = self._entry_pieces(place) if place.name.startswith("log entry") else place.pieces
         data = seal(bytearray(b"".join(self.read(offset, length) for offset, length in pieces)))
         done = 0
@@ -52,7 +52,7 @@ class Canvas:
             self.write(offset, data[done : done + length])
             done += length
 
-    def _entry_pieces(self, place: Place) -> tuple[tuple[int, int], ...]:
+    def _entry_pieces(self, place: StructurePlace) -> tuple[tuple[int, int], ...]:
         """A log entry of the length that it now claims, if that is a length."""
         start = place.pieces[0][0]
         log_offset, log_length = self.anatomy.log

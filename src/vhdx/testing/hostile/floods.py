@@ -12,8 +12,8 @@ from vhdx.format.guids import (
     VIRTUAL_DISK_SIZE,
 )
 from vhdx.format.parent_locator import encode_strings
-from vhdx.testing.hostile.mutation_canvas import Canvas
-from vhdx.testing.hostile.mutation_values import bat_entry, some_offset
+from vhdx.testing.hostile.canvas import Canvas
+from vhdx.testing.hostile.values import bat_entry, some_offset
 from vhdx.testing.image.log_entries import LOG_GUID
 
 HOSTILE_PATHS: Final = (

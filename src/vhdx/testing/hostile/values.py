@@ -18,8 +18,8 @@ from vhdx.format.guids import (
     VIRTUAL_DISK_SIZE,
     ZERO_GUID,
 )
-from vhdx.testing.hostile.mutation_canvas import Canvas
-from vhdx.testing.hostile.mutation_fields import Field
+from vhdx.testing.hostile.anatomy import Field
+from vhdx.testing.hostile.canvas import Canvas
 from vhdx.testing.image.log_entries import LOG_GUID, STALE_LOG_GUID
 
 GUIDS: Final = (

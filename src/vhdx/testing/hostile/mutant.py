@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import Final
 
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing.hostile.mutation_bases import BASE_NAMES, BaseImage, base_image, copy_store
-from vhdx.testing.hostile.mutation_canvas import Canvas
-from vhdx.testing.hostile.mutation_fields import Anatomy, anatomy_of
+from vhdx.testing.hostile.anatomy import Anatomy, anatomy_of
+from vhdx.testing.hostile.bases import BASE_NAMES, BaseImage, base_image, copy_store
+from vhdx.testing.hostile.canvas import Canvas
 from vhdx.testing.hostile.mutations import MUTATIONS
 
 MAX_MUTATIONS: Final = 4
