@@ -12,7 +12,7 @@ from vhdx.disks.image import Image
 from vhdx.disks.options import OpenOptions
 from vhdx.storage.memory import MemoryStore
 from vhdx.storage.source import Owned
-from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile import base_image
 
 
 @pytest.mark.parametrize(
