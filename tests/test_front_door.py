@@ -96,7 +96,7 @@ def test_documented_signatures_are_those_of_the_code(call: str) -> None:
     assert list(parameters_of(documented.args)) == [
         (parameter.name, parameter.kind, spelled(parameter.default))
         for parameter in inspect.signature(function).parameters.values()
-        if parameter.name != "sync"
+        if parameter.name != "tuning"
     ]
 
 

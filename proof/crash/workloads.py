@@ -2,13 +2,12 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from proof.crash.arrows import arrow_names
 from proof.crash.bases import CrashBase
-from vhdx.engine.session.log_writer import LogWriter
+from proof.crash.subject import tuned
 from vhdx.testing.crash import (
     ActionPhase,
     CrashLimits,
@@ -55,22 +54,11 @@ class Workload:
         return f"[{self.base.name}{log}] {'; '.join(steps)}"
 
 
-@contextmanager
-def log_capacity(limit: int | None) -> Iterator[None]:
-    """Make the library use only so many bytes of a log."""
-    before = LogWriter.capacity_limit
-    LogWriter.capacity_limit = limit
-    try:
-        yield
-    finally:
-        LogWriter.capacity_limit = before
-
-
 def record(workload: Workload) -> tuple[RecordingStore, int]:
     """Do a workload; return the store and the first step at which a crash is worth trying."""
     store = RecordingStore(workload.base.content)
     first = 0
-    with log_capacity(workload.log_capacity), fixed_entropy("workload"):
+    with tuned(log_capacity=workload.log_capacity), fixed_entropy("workload"):
         driver = Driver(workload.base.subject, store, workload.base.shape)
         for index, operation in enumerate(workload.operations):
             if index == len(workload.operations) - 1 and workload.last_only:
@@ -105,7 +93,7 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
     """Try every crash of a workload that has been recorded, and judge what a close has left."""
     if workload.closes and _ends_what_began(store.steps):
         run.judge_closed(store.content, str(workload))
-    with log_capacity(workload.log_capacity):
+    with tuned(log_capacity=workload.log_capacity):
         run.run(
             medium.copy(),
             store.steps,

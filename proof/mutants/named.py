@@ -1,542 +1,384 @@
-"""The named mutants of the library's own write engine."""
+"""The named mutants of the commit: what is logged and applied, headers, replays, the session's begin and end."""
 
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from uuid import UUID
+from weakref import WeakKeyDictionary
 
-from proof.mutants.steps import Replacement
+from proof.mutants.wrong import Named, Wrong
+from vhdx._buffer import Buffer
+from vhdx._units import MIB, align_up
+from vhdx.disks.layered_device import LayeredDevice
+from vhdx.engine import header_pair, log_replay
+from vhdx.engine.header_pair import HeaderPair
+from vhdx.engine.log_replay import LogEntry, LogRing, Replay
+from vhdx.engine.session.allocator import Allocator
+from vhdx.engine.session.commit import Committer
+from vhdx.engine.session.header_writer import HeaderWriter
+from vhdx.engine.session.log_writer import LogWriter
+from vhdx.engine.session.poison import Poison
+from vhdx.engine.session.session import WriteSession
+from vhdx.format.constants import REGION_TABLE_FILE_OFFSETS
+from vhdx.format.header import Header
+from vhdx.format.log import Descriptor, LogChange, LogEntryHeader
+from vhdx.report import Breach
+from vhdx.rules import RuleCode
+from vhdx.storage.base import ByteStore, pread
+from vhdx.storage.overlay import OverlayStore
 
-NAMED: Final = (
-    # Pages left out
-    Replacement(
-        "the last page is not logged",
-        "session/log_writer.py",
-        "for number, page in pages.items()]",
-        "for number, page in list(pages.items())[:-1]]",
-    ),
-    Replacement(
-        "the first page is not logged when there are more",
-        "session/log_writer.py",
-        "for number, page in pages.items()]",
-        "for number, page in list(pages.items())[len(pages) > 1 :]]",
-    ),
-    Replacement(
-        "a page between two others is not logged",
-        "session/log_writer.py",
-        "for number, page in pages.items()]",
-        "for at, (number, page) in enumerate(pages.items()) if at != 1 or len(pages) < 3]",
-    ),
-    Replacement(
-        "a page between two others is not applied",
-        "session/commit.py",
-        "for number, page in frozen.items():",
-        "for at, (number, page) in enumerate(frozen.items()):\n                if at == 1 and len(frozen) > 2:\n"
-        "                    continue",
-    ),
-    Replacement(
-        "the last page is not applied",
-        "session/commit.py",
-        "for number, page in frozen.items():",
-        "for number, page in list(frozen.items())[:-1]:",
-    ),
-    Replacement(
-        "the first page is not applied when there are more",
-        "session/commit.py",
-        "for number, page in frozen.items():",
-        "for number, page in list(frozen.items())[len(frozen) > 1 :]:",
-    ),
-    Replacement(
-        "the last sector is not replayed",
-        "session/session.py",
-        "for sector in replay.store.patched_sectors():",
-        "for sector in list(replay.store.patched_sectors())[:-1]:",
-    ),
-    Replacement(
-        "the first sector is not replayed",
-        "session/session.py",
-        "for sector in replay.store.patched_sectors():",
-        "for sector in list(replay.store.patched_sectors())[1:]:",
-    ),
-    # Live pages in place of frozen ones
-    Replacement(
-        "the live page is logged",
-        "session/commit.py",
-        "frozen = self._pages.frozen\n",
-        "frozen = {number: bytes(self._pages.page(number)) for number in self._pages.frozen}\n",
-    ),
-    Replacement(
-        "the live page is applied",
-        "session/commit.py",
-        "self._store.pwrite(page, number * PAGE_SIZE)",
-        "self._store.pwrite(bytes(self._pages.page(number)), number * PAGE_SIZE)",
-    ),
-    Replacement(
-        "frozen after the flush",
-        "session/commit.py",
-        "        frozen = self._pages.freeze()\n        used_end = self._allocator.used_end\n"
-        "        length = self._allocator.file_size\n        self._store.flush()\n",
-        "        used_end = self._allocator.used_end\n        length = self._allocator.file_size\n"
-        "        self._store.flush()\n        frozen = self._pages.freeze()\n",
-    ),
-    Replacement(
-        "the end of the structures is read before the freeze",
-        "session/commit.py",
-        "        self._allocator.freeze()\n        frozen = self._pages.freeze()\n"
-        "        used_end = self._allocator.used_end\n",
-        "        used_end = self._allocator.used_end\n        self._allocator.freeze()\n"
-        "        frozen = self._pages.freeze()\n",
-    ),
-    Replacement(
-        "the length is the store's, growth that has not returned included",
-        "session/commit.py",
-        "length = self._allocator.file_size",
-        "length = self._store.size()",
-    ),
-    Replacement(
-        "the length is read after the flush",
-        "session/commit.py",
-        "        length = self._allocator.file_size\n        self._store.flush()\n",
-        "        self._store.flush()\n        length = self._allocator.file_size\n",
-    ),
-    # Flushes that return too early
-    Replacement(
-        "a flush serves those that came during the commit",
-        "session/commit.py",
-        "            self._guarded_commit()\n            self._served = upto\n",
-        "            self._guarded_commit()\n            self._served = self._requested\n",
-    ),
-    Replacement(
-        "only every other flush commits",
-        "session/commit.py",
-        "if self._served >= mine:",
-        "if self._served + 1 >= mine > 1:",
-    ),
-    Replacement(
-        "force unit access does not flush",
-        "../disks/layered_device.py",
-        "            writer.write(view, offset, self.pread)\n        if fua:\n            writer.flush()\n",
-        "            writer.write(view, offset, self.pread)\n",
-        more=(
-            (
-                "fast_only=fast_only)\n        if fua:\n            writer.flush()\n",
-                "fast_only=fast_only)\n",
-            ),
-            (
-                "writer.trim(offset, length)\n        if fua:\n            writer.flush()\n",
-                "writer.trim(offset, length)\n",
-            ),
-        ),
-    ),
-    # Entries before payload, parts of a change on their own, threads that do not wait
-    Replacement(
-        "bits are cached before the payload is written",
-        "blocks/block_writer.py",
-        "            put(space.file_offset + within)\n            sectors",
-        "            sectors",
-        more=(
-            (
-                "            self._tables.mark_sectors(block, plan, space.file_offset, sectors)\n",
-                "            self._tables.mark_sectors(block, plan, space.file_offset, sectors)\n"
-                "            put(space.file_offset + within)\n",
-            ),
-        ),
-    ),
-    Replacement(
-        "a block is zeroed after its entry is cached",
-        "blocks/block_writer.py",
-        "            if plan.must_zero and not space.known_zero and not covers:\n"
-        "                self._clear(space.file_offset, space.length, may_punch=True)\n"
-        "            self._store.pwrite(data, space.file_offset + within)\n"
-        "            self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)\n",
-        "            self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)\n"
-        "            if plan.must_zero and not space.known_zero and not covers:\n"
-        "                self._clear(space.file_offset, space.length, may_punch=True)\n"
-        "            self._store.pwrite(data, space.file_offset + within)\n",
-    ),
-    Replacement(
-        "a write into a block that another one is making returns before the entry is cached",
-        "blocks/block_writer.py",
-        "                return\n            with self._in_flight.block(block):\n",
-        "                return\n            if block in self._early:\n"
-        "                self._store.pwrite(data, self._early[block] + within)\n                return\n"
-        "            with self._in_flight.block(block):\n",
-        more=(
-            (
-                "        self._keeps_space = keeps_space\n",
-                "        self._keeps_space, self._early = keeps_space, {}\n",
-            ),
-            (
-                "            covers = len(data) == space.length\n",
-                "            covers = len(data) == space.length\n"
-                "            self._early[block] = space.file_offset\n",
-            ),
-            (
-                "                    self._write_full(block, facts, plan, within, data)\n",
-                "                    self._write_full(block, facts, plan, within, data)\n"
-                "                    self._early.pop(block, None)\n",
-            ),
-        ),
-    ),
-    Replacement(
-        "bitmap and BAT entry are changed one after the other",
-        "blocks/tables.py",
-        "            self._apply(changes)\n",
-        "            for change in changes:\n                self._apply([change])\n",
-    ),
-    Replacement(
-        "bitmap and BAT entry are changed one after the other, the entry last",
-        "blocks/tables.py",
-        "            self._apply(changes)\n",
-        "            for change in reversed(changes):\n                self._apply([change])\n",
-    ),
-    Replacement(
-        "old bits are not cleared",
-        "blocks/tables.py",
-        "bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))",
-        "bytearray(self._pages.read(per_block, bits_offset))",
-    ),
-    Replacement(
-        "nobody waits for another thread's block",
-        "session/in_flight.py",
-        "return self._blocks[number % _BLOCK_LOCKS]",
-        "return self._sync.lock()",
-    ),
-    Replacement(
-        "nobody waits for another thread's bitmap",
-        "blocks/tables.py",
-        "with self._in_flight.bitmap(chunk), self._bitmap_of(chunk)",
-        "with self._bitmap_of(chunk)",
-    ),
-    Replacement(
-        "nobody looks again at a block that another thread had",
-        "blocks/block_writer.py",
-        "            with self._in_flight.block(block):\n                facts = self._tables.facts(block)\n"
-        "                plan",
-        "            facts = self._tables.facts(block)\n            with self._in_flight.block(block):\n"
-        "                plan",
-    ),
-    Replacement(
-        "a page that was changed again is forgotten when its older content stands in place",
-        "page_cache.py",
-        "                if number not in self._dirty:\n                    self._keep(number, page)\n",
-        "                self._dirty.pop(number, None)\n                self._keep(number, page)\n",
-    ),
-    Replacement(
-        "frozen pages are not read",
-        "page_cache.py",
-        "self._dirty.get(number) or self.frozen.get(number) or",
-        "self._dirty.get(number) or",
-    ),
-    # Space
-    Replacement(
-        "freed space is free at once",
-        "session/allocator.py",
-        "            self._freed.add([_Freed(file_offset, length, self._in_flight.now())])\n",
-        "            self._free.add(file_offset, file_offset + length)\n",
-    ),
-    Replacement(
-        "freed space waits for no entry",
-        "session/allocator.py",
-        "self._freed.add([_Freed(",
-        "self._settled.add([_Freed(",
-    ),
-    Replacement(
-        "what is freed during a commit is settled by it",
-        "session/allocator.py",
-        "            self._settled.add(self._frozen)\n            self._frozen.clear()\n",
-        "            self._settled.add(self._frozen + self._freed.runs)\n            self._frozen.clear()\n"
-        "            self._freed = _FreedRuns()\n",
-    ),
-    Replacement(
-        "freed space waits for no reader",
-        "session/allocator.py",
-        "ready = [freed for freed in self._settled.runs if freed.ticket <= oldest]\n"
-        "        self._settled.runs = [freed for freed in self._settled.runs if freed.ticket > oldest]\n",
-        "ready = self._settled.runs\n        self._settled.runs = [] if oldest >= 0 else []\n",
-    ),
-    Replacement(
-        "freed space waits for all operations but the oldest",
-        "session/in_flight.py",
-        "return min(tuple(self._active), default=latest)",
-        "return min(sorted(self._active)[1:], default=latest)",
-    ),
-    Replacement(
-        "a reader takes no ticket",
-        "../disks/layered_device.py",
-        "        try:\n            self._read(view, offset)\n        finally:\n"
-        "            writer.in_flight.end(ticket)\n",
-        "        writer.in_flight.end(ticket)\n        self._read(view, offset)\n",
-    ),
-    Replacement(
-        "an overwrite takes no ticket",
-        "blocks/block_writer.py",
-        "            if file_offset:\n                self._session.begin()\n",
-        "            if file_offset:\n                self._session.begin()\n"
-        "                self._in_flight.end(ticket)\n",
-        more=(
-            (
-                "                self._store.pwrite(data, file_offset + within)\n",
-                "                self._store.pwrite(data, file_offset + within)\n"
-                "                ticket = self._in_flight.begin()\n",
-            ),
-        ),
-    ),
-    Replacement(
-        "space is given away while it is punched",
-        "session/allocator.py",
-        "            ready = self._take_ready()\n        # Not",
-        "            ready = self._take_ready()\n            self._add_free(ready)\n        # Not",
-    ),
-    Replacement(
-        "a bitmap block is freed with a partially present block",
-        "blocks/block_writer.py",
-        "        self._tables.set_entry(block, state, 0)\n",
-        "        tables, chunk = self._tables, block // self._geometry.chunk_ratio\n"
-        "        changes = [tables._entry_change(block, state, 0)]\n"
-        "        if facts.state is PayloadState.PARTIALLY_PRESENT:\n"
-        "            from vhdx.engine.page_cache import entry_change\n"
-        "            at = tables._file_offset_of_entry(self._geometry.entry_of_bitmap(chunk))\n"
-        "            bitmap = tables._bat.bitmap_entry(chunk) >> 20 << 20\n"
-        "            changes.append(entry_change(at, 0))\n"
-        "        tables._apply(changes)\n"
-        "        if len(changes) > 1:\n"
-        "            self._allocator.free(bitmap, MIB)\n",
-    ),
-    Replacement(
-        "space inside the file counts as zero",
-        "session/allocator.py",
-        "return Space(start, length, known_zero=False)",
-        "return Space(start, length, known_zero=True)",
-    ),
-    Replacement(
-        "space at the old end of the file counts as zero",
-        "session/allocator.py",
-        "known_zero=start >= self._original_size",
-        "known_zero=True",
-    ),
-    Replacement(
-        "the file is not extended",
-        "session/allocator.py",
-        "            self._store.truncate(new_size)\n        except OSError:\n",
-        "            pass\n        except OSError:\n",
-    ),
-    Replacement(
-        "new space overlaps the last block",
-        "session/allocator.py",
-        "            self.used_end = end\n            return Space(",
-        "            self.used_end = end - MIB\n            return Space(",
-    ),
-    # The session
-    Replacement("FileWriteGuid stays", "session/session.py", "file_write_guid=uuid4(), ", ""),
-    Replacement("DataWriteGuid stays", "session/session.py", ", data_write_guid=uuid4()", ""),
-    Replacement(
-        "a session counts as begun before it is",
-        "session/session.py",
-        "self._headers.update(file_write_guid=uuid4()",
-        "self.has_begun = True; self._headers.update(file_write_guid=uuid4()",
-    ),
-    Replacement(
-        "what the replay shows is not read while its changes go to their places",
-        "session/session.py",
-        "        for start, end in replay.zero_ranges:",
-        "        replay.store.settle()\n        for start, end in replay.zero_ranges:",
-    ),
-    Replacement(
-        "a replay leaves out what is in its place already",
-        "session/session.py",
-        "            store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)\n",
-        "            new = pread(replay.store, LOG_SECTOR_SIZE, file_offset)\n"
-        "            if file_offset + LOG_SECTOR_SIZE > size or pread(store, LOG_SECTOR_SIZE, file_offset) != new:\n"
-        "                store.pwrite(new, file_offset)\n",
-    ),
-    Replacement(
-        "the file is shortened before the log is emptied",
-        "session/session.py",
-        "        self._committer.finish()\n",
-        "        self._committer.flush()\n        size = self._allocator.final_size(may_shrink=may_shrink)\n"
-        "        if size < self._store.size():\n            self._store.truncate(size)\n"
-        "        self._committer.finish()\n",
-    ),
-    Replacement(
-        "the file is shortened by too much",
-        "session/session.py",
-        "            self._store.truncate(size)\n",
-        "            self._store.truncate(size - MIB)\n",
-    ),
-    # After a failure
-    Replacement(
-        "a failure does not poison",
-        "session/commit.py",
-        "        if error is None:\n            self._committer.is_half_done = False\n"
-        "        elif self._committer.poison is None:\n",
-        "        self._committer.is_half_done = False\n        if False:\n",
-    ),
-    Replacement(
-        "a flush that failed is tried once more",
-        "session/commit.py",
-        "        length = self._allocator.file_size\n        self._store.flush()\n",
-        "        length = self._allocator.file_size\n        try:\n            self._store.flush()\n"
-        "        except OSError:\n            self._store.flush()\n",
-    ),
-    Replacement(
-        "a failed write gives back space that an entry names",
-        "blocks/tables.py",
-        "if entry_file_offset(entry) != space.file_offset and self._committer.poison is None:",
-        "if self._committer.poison is None:",
-    ),
-    # Headers
-    Replacement(
-        "only one header is changed",
-        "session/header_writer.py",
-        "for _ in HEADER_FILE_OFFSETS:",
-        "for _ in HEADER_FILE_OFFSETS[:1]:",
-    ),
-    Replacement(
-        "the current header is overwritten",
-        "session/header_writer.py",
-        "index = 1 - self._current_index",
-        "index = self._current_index",
-    ),
-    Replacement(
-        "the sequence number stays",
-        "session/header_writer.py",
-        "sequence_number = self.current.sequence_number + 1",
-        "sequence_number = self.current.sequence_number",
-    ),
-    Replacement(
-        "the header with the lower number counts",
-        "header_pair.py",
-        "return 1 if second.sequence_number > first.sequence_number else 0",
-        "return 0 if second.sequence_number > first.sequence_number else 1",
-    ),
-    # Replays
-    Replacement(
-        "an entry counts whatever its checksum says",
-        "log_replay.py",
-        "        if crc != header.checksum:\n",
-        "        if False:\n",
-    ),
-    Replacement(
-        "an entry counts under whatever GUID",
-        "log_replay.py",
-        "log_guid = None if any_guid else self.header.log_guid",
-        "log_guid = None",
-    ),
-    Replacement(
-        "the older entry wins",
-        "log_replay.py",
-        "    for entry in reversed(entries):\n        for descriptor,",
-        "    for entry in entries:\n        for descriptor,",
-    ),
-    Replacement(
-        "zero descriptors are not replayed",
-        "log_replay.py",
-        "                if descriptor.length:\n",
-        "                if False:\n",
-    ),
-    Replacement(
-        "the good copy of the region table is made like the bad one",
-        "session/session.py",
-        "return REGION_TABLE_FILE_OFFSETS[0 if first is None else 1]",
-        "return REGION_TABLE_FILE_OFFSETS[1 if first is None else 0]",
-    ),
-    # The log
-    Replacement(
-        "a full log is begun anew without being ended",
-        "session/commit.py",
-        "            self._log.end()\n            self._log.start(flushed_file_offset, used_end)\n",
-        "            self._log.start(flushed_file_offset, used_end)\n",
-    ),
-    Replacement(
-        "a log is never full",
-        "session/log_writer.py",
-        "return self._position + (1 + page_count) * LOG_SECTOR_SIZE <= self._capacity",
-        "return page_count >= 0",
-    ),
-    Replacement(
-        "an entry may end one sector past the log",
-        "session/log_writer.py",
-        "(1 + page_count) * LOG_SECTOR_SIZE <=",
-        "page_count * LOG_SECTOR_SIZE <=",
-    ),
-    Replacement(
-        "a new log keeps the old GUID",
-        "session/log_writer.py",
-        "        self._log_guid = uuid4()\n",
-        '        self._log_guid = self._first = getattr(self, "_first", None) or uuid4()\n',
-    ),
-    Replacement(
-        "the sequence number of entries stays",
-        "session/log_writer.py",
-        "        self._sequence_number += 1\n",
-        "",
-    ),
-    Replacement(
-        "FlushedFileOffset is rounded up",
-        "../format/log.py",
-        "flushed_file_offset // STRUCTURE_ALIGNMENT * STRUCTURE_ALIGNMENT",
-        "-(-flushed_file_offset // STRUCTURE_ALIGNMENT) * STRUCTURE_ALIGNMENT",
-    ),
-    Replacement(
-        "LastFileOffset is rounded down",
-        "../format/log.py",
-        "-(-last_file_offset // STRUCTURE_ALIGNMENT) * STRUCTURE_ALIGNMENT",
-        "(last_file_offset - 1) // STRUCTURE_ALIGNMENT * STRUCTURE_ALIGNMENT",
-    ),
-)
+MUTANTS: Final = Named()
+mutant: Final = MUTANTS.add
 
-HARMLESS: Final[dict[str, str]] = {
-    "commit.py _commit: no `self._pages.thaw()`": (
-        "frozen pages stay in memory until the next freeze; their places hold the same"
-    ),
-    "session.py _begin_once: `if new_log is not None: ...` before `if self._opened.replay is not None: ...`": (
-        "a file without a log has nothing to replay"
-    ),
-    "session.py _begin_once: `self._heal_region_tables()` before `if new_log is not None: ...`": (
-        "healing changes pages in memory; they are written by the first commit"
-    ),
-    "session.py _replay_onto_disk: `if may_grow and store.size() < replay.file_size: ...` before "
-    "`for sector in replay.store.patched_sectors(): ...`": (
-        "growth and replayed sectors become durable by the same flush, and until then the log replays both"
-    ),
-    "session.py _replay_onto_disk: `replay.store.settle()` before `self._headers.update(log_guid=ZERO_GUID)`": (
-        "in memory: the file holds what the overlay shows since the flush before"
-    ),
-    "session.py _make_log: `self._store.flush()` before `if not space.known_zero: ...`": (
-        "LogGuid is zero: nobody looks at what the place of the log holds, and the file is long enough"
-    ),
-    "session.py _make_log: no `self._store.pwrite(bytes(space.length), space.file_offset)`": (
-        "entries count under the GUID that the headers name, and that is a new one for every log"
-    ),
-    "session.py end: `if may_shrink: ...` before `self._committer.finish()`": (
-        "what may be punched was settled by earlier commits: no durable entry names it"
-    ),
-    "session.py end: `size = self._allocator.final_size(may_shrink=may_shrink)` before `if may_shrink: ...`": (
-        "punching changes the length of nothing"
-    ),
-    "header_pair.py: the header with the lower number counts": (
-        "whenever something depends on what a header says, both of ours say it; images of others: tests/cases"
-    ),
-    "session.py end: no `self._store.truncate(size)`": "the file stays longer, with space that nobody owns",
-    "requests.py flush: `self._give_back_host_space()` before `self._committer.flush()`": (
-        "what may be punched was settled by earlier commits; the rest is punched by the next flush"
-    ),
-    "block_writer.py _write_partial: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
-        "no sector without a bit is read from the block; it is zeroed for readers that ignore the bitmap, and for"
-        " the part behind the disk's end"
-    ),
-    "tables.py mark_sectors: `if plan.clears_bitmap: ...` before `if plan.needs_space or is_full: ...`": (
-        "both changes are applied at once"
-    ),
-    "tables.py _bitmap_of: no `self._store.write_zeroes(space.length, space.file_offset)`": (
-        "a block's bits are cleared in the entry that makes it partially present; others mean nothing"
-    ),
-    "tables.py _apply: no `self._committer.flush()`": (
-        "it would never end; no workload changes 126 pages between two flushes: tests/writing/test_flush_counts.py"
-    ),
-    "allocator.py: space at the old end of the file counts as zero": (
-        "what lies behind the last structure was found to be void when the file was opened"
-    ),
-    "log_writer.py: an entry may end one sector past the log": (
-        "two sectors are spare, and it is the last of them at which QEMU 7.2 stumbles"
-    ),
-}
-"""Mutants that change nothing a crash could show, by name, and why: docs/design.md goes through them."""
+# -- pages left out --------------------------------------------------------------------------------------------
+
+
+@mutant(LogWriter, "the last page is not logged")
+def _(engine: Wrong) -> None:
+    right = LogWriter.append
+    engine.replace(right, lambda self, pages, *sizes: right(self, dict([*pages.items()][:-1]), *sizes))
+
+
+@mutant(LogWriter, "the first page is not logged when there are more")
+def _(engine: Wrong) -> None:
+    right = LogWriter.append
+    engine.replace(
+        right, lambda self, pages, *sizes: right(self, dict([*pages.items()][len(pages) > 1 :]), *sizes)
+    )
+
+
+@mutant(LogWriter, "a page between two others is not logged")
+def _(engine: Wrong) -> None:
+    right = LogWriter.append
+
+    def append(
+        self: LogWriter, pages: Mapping[int, bytes], flushed_file_offset: int, last_file_offset: int
+    ) -> None:
+        items = list(pages.items())
+        if len(items) > 2:
+            del items[1]
+        right(self, dict(items), flushed_file_offset, last_file_offset)
+
+    engine.replace(right, append)
+
+
+def _replayed(engine: Wrong, part: Callable[[list[int]], list[int]]) -> None:
+    """Put only a part of a replay's sectors in their places."""
+    right, sectors = WriteSession._replay_onto_disk, OverlayStore.patched_sectors
+
+    def replay_onto_disk(self: WriteSession, replay: Replay) -> None:
+        meanwhile = Wrong()
+        meanwhile.replace(sectors, lambda self: iter(part([*sectors(self)])))
+        try:
+            right(self, replay)
+        finally:
+            meanwhile.undo()
+
+    engine.replace(right, replay_onto_disk)
+
+
+@mutant(WriteSession, "the last sector is not replayed")
+def _(engine: Wrong) -> None:
+    _replayed(engine, lambda sectors: sectors[:-1])
+
+
+@mutant(WriteSession, "the first sector is not replayed")
+def _(engine: Wrong) -> None:
+    _replayed(engine, lambda sectors: sectors[1:])
+
+
+# -- flushes that return too early -----------------------------------------------------------------------------
+
+
+@mutant(Committer, "a flush serves those that came during the commit")
+def _(engine: Wrong) -> None:
+    right = Committer.flush
+
+    def flush(self: Committer) -> None:
+        right(self)
+        self._served = self._requested
+
+    engine.replace(right, flush)
+
+
+@mutant(Committer, "only every other flush commits")
+def _(engine: Wrong) -> None:
+    right = Committer.flush
+
+    def flush(self: Committer) -> None:
+        if self._requested and self._served >= self._requested:
+            self._requested += 1
+        else:
+            right(self)
+
+    engine.replace(right, flush)
+
+
+@mutant(LayeredDevice, "force unit access does not flush")
+def _(engine: Wrong) -> None:
+    engine.replace(LayeredDevice._after_change, lambda self, writer, *, fua: None)
+
+
+# -- the session -----------------------------------------------------------------------------------------------
+
+
+def _header_change_lost(engine: Wrong, field: str) -> None:
+    right = HeaderWriter.update
+
+    def update(self: HeaderWriter, **changes: Any) -> None:
+        changes.pop(field, None)
+        right(self, **changes)
+
+    engine.replace(right, update)
+
+
+@mutant(WriteSession, "FileWriteGuid stays")
+def _(engine: Wrong) -> None:
+    _header_change_lost(engine, "file_write_guid")
+
+
+@mutant(WriteSession, "DataWriteGuid stays")
+def _(engine: Wrong) -> None:
+    _header_change_lost(engine, "data_write_guid")
+
+
+@mutant(WriteSession, "a session counts as begun before it is")
+def _(engine: Wrong) -> None:
+    right = WriteSession._reserve_host_space
+
+    def reserve_host_space(self: WriteSession) -> None:
+        right(self)
+        self.has_begun = True
+
+    engine.replace(right, reserve_host_space)
+
+
+@mutant(WriteSession, "what the replay shows is not read while its changes go to their places")
+def _(engine: Wrong) -> None:
+    right = WriteSession._replay_onto_disk
+
+    def replay_onto_disk(self: WriteSession, replay: Replay) -> None:
+        replay.store.settle()
+        right(self, replay)
+
+    engine.replace(right, replay_onto_disk)
+
+
+class _Thrifty:
+    """A store that leaves out what stands in its place already."""
+
+    def __init__(self, store: ByteStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def pwrite(self, data: Buffer, file_offset: int) -> None:
+        length = memoryview(data).nbytes
+        if file_offset + length > self._store.size() or pread(self._store, length, file_offset) != data:
+            self._store.pwrite(data, file_offset)
+
+
+@mutant(WriteSession, "a replay leaves out what is in its place already")
+def _(engine: Wrong) -> None:
+    right = WriteSession._replay_onto_disk
+
+    def replay_onto_disk(self: WriteSession, replay: Replay) -> None:
+        store: Any = self.store
+        self.store = _Thrifty(store)
+        try:
+            right(self, replay)
+        finally:
+            self.store = store
+
+    engine.replace(right, replay_onto_disk)
+
+
+@mutant(WriteSession, "the good copy of the region table is made like the bad one")
+def _(engine: Wrong) -> None:
+    def bad_region_table(self: WriteSession) -> int | None:
+        first, second = self.opened.region_tables
+        return None if first == second else REGION_TABLE_FILE_OFFSETS[1 if first is None else 0]
+
+    engine.replace(WriteSession._bad_region_table, bad_region_table)
+
+
+@mutant(WriteSession, "the file is shortened before the log is emptied")
+def _(engine: Wrong) -> None:
+    right = WriteSession.end
+
+    def end(self: WriteSession) -> None:
+        if self.has_begun and self.poison.cause is None:
+            self._committer.flush()
+            size = self._allocator.final_size(may_shrink=not self.keeps_space)
+            if size < self.store.size():
+                self.store.truncate(size)
+        right(self)
+
+    engine.replace(right, end)
+
+
+@mutant(WriteSession, "the file is shortened by too much")
+def _(engine: Wrong) -> None:
+    right = Allocator.final_size
+
+    def final_size(self: Allocator, *, may_shrink: bool) -> int:
+        size = right(self, may_shrink=may_shrink)
+        return size - MIB if size < self._store.size() else size
+
+    engine.replace(right, final_size)
+
+
+@mutant(Poison, "a failure does not poison")
+def _(engine: Wrong) -> None:
+    def leave(self: Poison, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._is_half_done = False
+
+    engine.replace(Poison.__exit__, leave)
+
+
+# -- headers ---------------------------------------------------------------------------------------------------
+
+
+@mutant(HeaderWriter, "only one header is changed")
+def _(engine: Wrong) -> None:
+    engine.replace(HeaderWriter.update, lambda self, **changes: self._write_other(changes))
+
+
+@mutant(HeaderWriter, "the current header is overwritten")
+def _(engine: Wrong) -> None:
+    right = HeaderWriter._write_other
+
+    def write_other(self: HeaderWriter, changes: dict[str, Any]) -> None:
+        self._current_index = 1 - self._current_index
+        right(self, changes)
+
+    engine.replace(right, write_other)
+
+
+@mutant(HeaderWriter, "the sequence number stays")
+def _(engine: Wrong) -> None:
+    right = HeaderWriter._write_other
+
+    def write_other(self: HeaderWriter, changes: dict[str, Any]) -> None:
+        self.current = replace(self.current, sequence_number=self.current.sequence_number - 1)
+        right(self, changes)
+
+    engine.replace(right, write_other)
+
+
+@mutant(HeaderPair, "the header with the lower number counts")
+def _(engine: Wrong) -> None:
+    right = header_pair._current_index
+
+    def current_index(first: Header | None, second: Header | None, breach: Breach) -> int:
+        index = right(first, second, breach)
+        return index if first is None or second is None else 1 - index
+
+    engine.replace(right, current_index)
+
+
+# -- replays ---------------------------------------------------------------------------------------------------
+
+
+@mutant(LogRing, "an entry counts whatever its checksum says")
+def _(engine: Wrong) -> None:
+    right = LogRing._body_fault
+
+    def body_fault(self: LogRing, position: int, header: LogEntryHeader) -> RuleCode | None:
+        fault = right(self, position, header)
+        return None if fault is RuleCode.LOG_ENTRY_CHECKSUM else fault
+
+    engine.replace(right, body_fault)
+
+
+@mutant(LogRing, "an entry counts under whatever GUID")
+def _(engine: Wrong) -> None:
+    right = LogRing.candidates
+    engine.replace(right, lambda self, *, any_guid=False: right(self, any_guid=True))
+
+
+@mutant(LogRing, "the older entry wins")
+def _(engine: Wrong) -> None:
+    right = log_replay._collect
+
+    def collect(
+        ring: LogRing, entries: tuple[LogEntry, ...], breach: Breach
+    ) -> tuple[dict[int, int], tuple[tuple[int, int], ...]]:
+        return right(ring, entries[::-1], breach)
+
+    engine.replace(right, collect)
+
+
+@mutant(LogRing, "zero descriptors are not replayed")
+def _(engine: Wrong) -> None:
+    right = LogRing.descriptors
+
+    def descriptors(self: LogRing, entry: LogEntry) -> Iterator[tuple[Descriptor, int, int]]:
+        return (found for found in right(self, entry) if found[0].is_data)
+
+    engine.replace(right, descriptors)
+
+
+# -- the log ---------------------------------------------------------------------------------------------------
+
+
+@mutant(LogWriter, "a log is never full")
+def _(engine: Wrong) -> None:
+    engine.replace(LogWriter.fits, lambda self, page_count: True)
+
+
+@mutant(LogWriter, "an entry may end one sector past the log")
+def _(engine: Wrong) -> None:
+    right = LogWriter.fits
+    engine.replace(right, lambda self, page_count: right(self, page_count - 1))
+
+
+@mutant(LogWriter, "a new log keeps the old GUID")
+def _(engine: Wrong) -> None:
+    right = LogWriter._write
+    first: WeakKeyDictionary[LogWriter, UUID] = WeakKeyDictionary()
+
+    def write(
+        self: LogWriter, changes: Sequence[LogChange], flushed_file_offset: int, last_file_offset: int
+    ) -> None:
+        assert self._log_guid is not None
+        self._log_guid = first.setdefault(self, self._log_guid)
+        right(self, changes, flushed_file_offset, last_file_offset)
+
+    engine.replace(right, write)
+
+
+@mutant(LogWriter, "the sequence number of entries stays")
+def _(engine: Wrong) -> None:
+    right = LogWriter._write
+
+    def write(
+        self: LogWriter, changes: Sequence[LogChange], flushed_file_offset: int, last_file_offset: int
+    ) -> None:
+        right(self, changes, flushed_file_offset, last_file_offset)
+        self._sequence_number -= 1
+
+    engine.replace(right, write)
+
+
+def _written(engine: Wrong, change: Callable[[int, int], tuple[int, int]]) -> None:
+    """Write entries with a wrong FlushedFileOffset and LastFileOffset."""
+    right = LogWriter._write
+
+    def write(
+        self: LogWriter, changes: Sequence[LogChange], flushed_file_offset: int, last_file_offset: int
+    ) -> None:
+        right(self, changes, *change(flushed_file_offset, last_file_offset))
+
+    engine.replace(right, write)
+
+
+@mutant(LogWriter, "FlushedFileOffset is rounded up")
+def _(engine: Wrong) -> None:
+    _written(engine, lambda flushed, last: (align_up(flushed, MIB), last))
+
+
+@mutant(LogWriter, "LastFileOffset is rounded down")
+def _(engine: Wrong) -> None:
+    _written(engine, lambda flushed, last: (flushed, (last - 1) // MIB * MIB))

@@ -197,7 +197,7 @@ def test_flushes_that_wait_together_share_one_commit() -> None:
 def _until_all_wait(disk: vhdx.Disk, count: int) -> None:
     writer = disk.images[0].writer
     assert writer is not None
-    committer = writer._committer
+    committer = writer.session._committer
     start = committer._served
     while committer._requested < start + count:
         threading.Event().wait(0.001)

@@ -128,7 +128,7 @@ def test_interrupt_on_the_way_out_of_a_failed_commit_does_not_hide_the_failure(
         if (
             event == "call"
             and frame.f_code.co_name == "__exit__"
-            and frame.f_code.co_filename.endswith("/commit.py")
+            and frame.f_code.co_filename.endswith("/poison.py")
         ):
             sys.setprofile(None)
             raise KeyboardInterrupt

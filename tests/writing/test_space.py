@@ -15,10 +15,12 @@ from support.units import MIB
 from support.written_images import block_entry, chain_bytes, faults
 from vhdx import _host
 from vhdx._sync import THREADS
+from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.interval_set import IntervalSet
-from vhdx.engine.session.allocator import Allocator
+from vhdx.engine.session.allocator import Allocator, FileEnds
 from vhdx.engine.session.in_flight import InFlight
 from vhdx.format.bat import PayloadState
+from vhdx.format.geometry import Geometry
 from vhdx.ops.check import check
 from vhdx.ops.create import create
 from vhdx.storage.base import pread_zero_extended
@@ -304,7 +306,8 @@ def make_allocator() -> tuple[Allocator, InFlight]:
     in_flight = InFlight(THREADS, "test")
     end = 1 << 40
     store = MemoryStore()
-    return Allocator(store, end, end, IntervalSet(), in_flight, THREADS, lambda _: None, end), in_flight
+    rules = BlockRules(Geometry(end, MIB, 512, has_parent=False), 2 * MIB, end, ())
+    return Allocator(store, FileEnds(end, end, end), IntervalSet(), rules, in_flight, THREADS), in_flight
 
 
 def test_scattered_blocks_that_were_freed_take_little_memory() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vhdx.blockdev.span import Span
-    from vhdx.engine.blocks.requests import Writer
+    from vhdx.engine.blocks.requests import Requests
     from vhdx.findings import Finding
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
@@ -39,26 +39,26 @@ class Image(LayeredDevice):
     Of a differencing image it reads what is in the file; what is in the parent raises ParentNotFoundError.
     """
 
-    _writer: Writer | None
+    _writer: Requests | None
 
     def __init__(
         self,
         opened: Opened,
         bat: BatTable,
         report: Report,
-        file_store: ByteStore,
-        writer: Writer | None,
+        store: ByteStore,
+        writer: Requests | None,
         *,
         owns_store: bool,
     ) -> None:
-        """Use `Image.open`. `file_store` is the file itself, without the overlay that a replay lays over it."""
+        """Use `Image.open`. `store` is the file itself, `writer` what changes it."""
         self.opened = opened
         self.bat = bat
-        self.file_store = file_store
+        self.file_store = store
+        self.plan = ReadPlan(bat, opened.block_rules, bat.pages.read, report.judge)
         self._report = report
         self._owns_store = owns_store
         self._rules = opened.block_rules
-        self._plan = ReadPlan(bat, opened.block_rules, bat.pages.read, report.judge)
         self._block_size = opened.geometry.block_size
         super().__init__((self,), writer)
 
@@ -103,8 +103,7 @@ class Image(LayeredDevice):
         try:
             report = Report(store.name, options.strict)
             opened = open_image(store, report, options.replay)
-            pages = PageCache(opened.store, sync=options.sync)
-            bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
+            bat = BatTable(PageCache(opened.store, options.tuning), opened.regions.bat, opened.geometry)
             if options.strict:
                 from vhdx.engine.scan.table import judge_table
 
@@ -118,14 +117,15 @@ class Image(LayeredDevice):
                     bat,
                     report,
                     store,
-                    options.sync,
+                    options.tuning,
                     ignore_change_tracking=options.ignore_change_tracking,
                 )
-            return cls(opened, bat, report, store, writer, owns_store=owns_store)
+            image = cls(opened, bat, report, store, writer, owns_store=owns_store)
         except BaseException:
             if owns_store:
                 store.close()
             raise
+        return image
 
     @property
     def name(self) -> str:
@@ -134,7 +134,7 @@ class Image(LayeredDevice):
 
     @property
     def store(self) -> ByteStore:
-        """Where the file's bytes are read from: the overlay that shows what a dirty log holds, if it is dirty."""
+        """Where the file's bytes are read from: the replay's overlay if the log was dirty."""
         return self.opened.store
 
     @property
@@ -167,7 +167,7 @@ class Image(LayeredDevice):
         """Whether the image is fixed, dynamic or differencing."""
         if self.parameters.has_parent:
             return "differencing"
-        return "fixed" if self.parameters.leave_block_allocated else "dynamic"
+        return "fixed" if self.parameters.keeps_space else "dynamic"
 
     @property
     def disk_id(self) -> UUID:
@@ -220,7 +220,7 @@ class Image(LayeredDevice):
         )
         if not self.writable:
             return limits
-        keeps_space = self.parameters.is_fixed
+        keeps_space = self.parameters.keeps_space
         return limits._replace(
             writable=True,
             fua=Ability.EMULATED,
@@ -230,7 +230,7 @@ class Image(LayeredDevice):
         )
 
     @property
-    def writer(self) -> Writer | None:
+    def writer(self) -> Requests | None:
         """What changes the file; None if it is open for reading."""
         return self._writer
 
@@ -239,7 +239,7 @@ class Image(LayeredDevice):
 
         Raises: CorruptImageError, OSError.
         """
-        return self._plan.spans(offset, length)
+        return self.plan.spans(offset, length)
 
     def plain_file_offset(self, offset: int, length: int) -> int:
         """File offset of a range that lies in one sound, fully present block; -1 if it does not.
@@ -253,7 +253,7 @@ class Image(LayeredDevice):
         entry = self.bat.payload_entry(block)
         file_offset = entry - _FULLY_PRESENT
         rules = self._rules
-        if file_offset & 0xFFFFF or not rules.structures_end <= file_offset <= rules.last_block_offset:
+        if file_offset & 0xFFFFF or not rules.structures_end <= file_offset <= rules.last_plain_offset:
             return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
         return file_offset + within
 

@@ -257,8 +257,7 @@ class LayeredDevice:
         with memoryview(data) as whole, whole.cast("B") as view:
             writer = self._change(offset, len(view))
             writer.write(view, offset, self.pread)
-        if fua:
-            writer.flush()
+        self._after_change(writer, fua=fua)
 
     def write_zeroes(
         self,
@@ -275,15 +274,13 @@ class LayeredDevice:
         """
         writer = self._change(offset, length)
         writer.write_zeroes(offset, length, self.pread, may_unmap=may_unmap, fast_only=fast_only)
-        if fua:
-            writer.flush()
+        self._after_change(writer, fua=fua)
 
     def trim(self, length: int, offset: int, *, fua: bool = False) -> None:
         """Say that a range's content is not needed: what gives file space back reads as zeroes from then on."""
         writer = self._change(offset, length)
         writer.trim(offset, length)
-        if fua:
-            writer.flush()
+        self._after_change(writer, fua=fua)
 
     def flush(self) -> None:
         """Make everything durable whose call has returned. Nothing to do for a disk open for reading."""
@@ -306,6 +303,10 @@ class LayeredDevice:
             )
         check_range(self.size, offset, length)
         return self._writer
+
+    def _after_change(self, writer: LayerWriter, *, fua: bool) -> None:
+        if fua:
+            writer.flush()
 
     # -- the end -----------------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from vhdx._sync import THREADS, Sync
 from vhdx.engine.opening import ReplayMode
+from vhdx.engine.tuning import DEFAULT_TUNING, Tuning
 from vhdx.storage.source import Owned, Source, open_store
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class OpenOptions:
     lock: bool = True
     no_lock_ok: bool = False
     ignore_change_tracking: bool = False
-    sync: Sync = THREADS
-    """Makes the locks of the leaf: a test's scheduler decides by them which thread goes on."""
+    tuning: Tuning = DEFAULT_TUNING
+    """Of the leaf."""
 
     def __post_init__(self) -> None:
         _check_one_of("mode", self.mode, get_args(Mode))

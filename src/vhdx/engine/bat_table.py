@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vhdx.engine.page_cache import PageCache
     from vhdx.format.geometry import Geometry
     from vhdx.format.region_table import Region
-    from vhdx.storage.base import ByteStore
 
 _SLICE_ENTRIES: Final = 1 << 17
 NUMPY_THRESHOLD_BLOCKS: Final = 1 << 14
@@ -57,9 +56,9 @@ class ChunkSlice(NamedTuple):
 class BatTable:
     """Reading access to the table of one file."""
 
-    def __init__(self, store: ByteStore, pages: PageCache, region: Region, geometry: Geometry) -> None:
-        self.store = store
+    def __init__(self, pages: PageCache, region: Region, geometry: Geometry) -> None:
         self.pages = pages
+        self.store = pages.store
         self.region = region
         self.geometry = geometry
         self._page = pages.page

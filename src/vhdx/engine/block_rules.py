@@ -48,14 +48,14 @@ class BlockRules:
         self.structure_ends = [end for _, end, _ in ordered]
         self._structure_names = [name for _, _, name in ordered]
         self.structures_end = self.structure_ends[-1] if ordered else HEADER_SECTION_SIZE
-        """A block at this file offset or above it cannot meet a structure."""
+        """Blocks at or above this file offset cannot meet a structure."""
         self.grow(file_size)
 
     def grow(self, file_size: int) -> None:
-        """Let blocks lie anywhere in a file of this length from now on."""
+        """The file is `file_size` bytes long from now on."""
         self.file_size = file_size
-        self.last_block_offset = min(file_size, MAX_BLOCK_FILE_OFFSET) - self.geometry.block_size
-        """The highest file offset at which a whole block lies within the file."""
+        self.last_plain_offset = min(file_size, MAX_BLOCK_FILE_OFFSET) - self.geometry.block_size
+        """A whole block at a file offset from `structures_end` to here is surely in its right place."""
 
     def structure_in(self, start: int, end: int) -> str | None:
         """Name of the first structure that a range of the file meets."""
@@ -138,6 +138,7 @@ class BlockRules:
     def _place_findings(
         self, where: str, at: int, file_offset: int, length: int, needed: int
     ) -> Iterable[Finding]:
+        """`needed`: bytes of the block that must be in the file; what lies past the disk's end may be cut off."""
         place = f"{file_offset:#x}"
         if file_offset < HEADER_SECTION_SIZE:
             yield Finding(RuleCode.BLOCK_LOCATION, where, at, place)

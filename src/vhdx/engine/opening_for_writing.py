@@ -1,4 +1,4 @@
-"""Opening a file for writing: what must be right before it may be changed, and the parts that change it.
+"""Opening a file for writing: what must be right before it may be changed.
 
 Everything here happens before the first byte is written: a file that is refused has not been touched.
 """
@@ -9,30 +9,22 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import GIB
-from vhdx.engine.blocks.block_writer import BlockWriter
-from vhdx.engine.blocks.requests import Writer
-from vhdx.engine.blocks.tables import BlockTables
+from vhdx.engine.blocks.requests import Requests
 from vhdx.engine.scan.table import judge_table
-from vhdx.engine.session.allocator import Allocator
-from vhdx.engine.session.commit import Committer
-from vhdx.engine.session.file_tail import end_of_content
-from vhdx.engine.session.header_writer import HeaderWriter, has_headroom
-from vhdx.engine.session.host_space import HostSpace
-from vhdx.engine.session.in_flight import InFlight
-from vhdx.engine.session.log_writer import LogWriter
+from vhdx.engine.session.header_writer import has_headroom
 from vhdx.engine.session.session import WriteSession
 from vhdx.engine.side_files import side_files
 from vhdx.errors import ImageStateError, refusal
 from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.rules import RuleCode, Severity
-from vhdx.storage.base import is_block_device, is_writable
+from vhdx.storage.base import is_writable
 
 if TYPE_CHECKING:
-    from vhdx._sync import Sync
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.opening import Opened
     from vhdx.engine.table_summary import TableSummary
+    from vhdx.engine.tuning import Tuning
     from vhdx.report import Report
     from vhdx.storage.base import ByteStore
 
@@ -48,13 +40,22 @@ def open_for_writing(
     bat: BatTable,
     report: Report,
     store: ByteStore,
-    sync: Sync,
+    tuning: Tuning,
     *,
     ignore_change_tracking: bool,
-) -> Writer:
-    """Judge everything that reading leaves to the moment it is met, and make what changes the file.
+) -> Requests:
+    """Judge a file, and make what changes it. `store` is the file itself, without a replay's overlay.
 
-    `store` is the file itself, without a replay's overlay.
+    Raises: as `judge_for_writing`.
+    """
+    summary = judge_for_writing(opened, bat, report, store, ignore_change_tracking=ignore_change_tracking)
+    return Requests(WriteSession(opened, summary, store, bat.pages, tuning), bat)
+
+
+def judge_for_writing(
+    opened: Opened, bat: BatTable, report: Report, store: ByteStore, *, ignore_change_tracking: bool
+) -> TableSummary:
+    """Judge everything that reading leaves to the moment it is met; return what the BAT says of the file's space.
 
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
     Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
@@ -85,7 +86,7 @@ def open_for_writing(
 
     summary = judge_table(bat, opened.block_rules, judge)
     _check_growth(opened, summary, store)
-    return _make_writer(opened, summary, store, bat, sync)
+    return summary
 
 
 def _check_growth(opened: Opened, summary: TableSummary, store: ByteStore) -> None:
@@ -98,32 +99,3 @@ def _check_growth(opened: Opened, summary: TableSummary, store: ByteStore) -> No
         log_offset = opened.headers.current.log_offset
         finding = Finding(RuleCode.LOG_GROWTH_LIMIT, "log", log_offset, found, expected)
         raise refusal(finding, store.name)
-
-
-def _make_writer(
-    opened: Opened, summary: TableSummary, store: ByteStore, bat: BatTable, sync: Sync
-) -> Writer:
-    pages, rules, keeps_space = bat.pages, opened.block_rules, opened.parameters.is_fixed
-    in_flight = InFlight(sync, store.name)
-    used_end = max(summary.blocks_end, rules.structures_end)
-    file_size, kept_end = _length(opened, store, used_end)
-    allocator = Allocator(store, file_size, used_end, summary.free, in_flight, sync, rules.grow, kept_end)
-    headers = HeaderWriter(store, opened.headers)
-    committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
-    host_space = HostSpace(store)
-    session = WriteSession(opened, store, pages, headers, allocator, committer, host_space, sync)
-    tables = BlockTables(
-        store, bat, rules, pages, allocator, committer, host_space, in_flight, keeps_space=keeps_space
-    )
-    blocks = BlockWriter(
-        store, bat.geometry, tables, session, allocator, host_space, in_flight, keeps_space=keeps_space
-    )
-    return Writer(bat, tables, blocks, session, allocator, committer, in_flight, keeps_space=keeps_space)
-
-
-def _length(opened: Opened, store: ByteStore, used_end: int) -> tuple[int, int]:
-    """How long the file is once its log is in place, and how long it has to stay, in bytes."""
-    if is_block_device(store):
-        # Whatever a log says, and whatever it holds.
-        return store.size(), 0
-    return opened.file_size, end_of_content(opened.store, used_end, opened.file_size)

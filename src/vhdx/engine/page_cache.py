@@ -10,14 +10,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vhdx._sync import THREADS, Sync
+from vhdx.engine.tuning import DEFAULT_TUNING, Tuning
 from vhdx.storage.base import ByteStore, pread_zero_extended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PAGE_SIZE: Final = 4096
-DEFAULT_CAPACITY: Final = 1024
 
 _pack_entry: Final = struct.Struct("<Q").pack
 
@@ -40,15 +39,15 @@ class PageCache:
     A hit on a clean page takes no lock: it is one look-up in a dict. The oldest clean page makes room.
     """
 
-    def __init__(self, store: ByteStore, capacity: int = DEFAULT_CAPACITY, sync: Sync = THREADS) -> None:
+    def __init__(self, store: ByteStore, tuning: Tuning = DEFAULT_TUNING) -> None:
         self.store = store
-        self._capacity = capacity
+        self._capacity = tuning.page_capacity
         self._clean: dict[int, bytes] = {}
         self._dirty: dict[int, bytearray] = {}
         """Changed since the last freeze."""
         self.frozen: dict[int, bytes] = {}
         """Frozen by the running commit, and not yet in place."""
-        self._lock = sync.lock()
+        self._lock = tuning.sync.lock()
         self.cached = self._clean.get
         """The clean page of a number if it is in memory, else None: `page` without a call."""
 
@@ -114,11 +113,6 @@ class PageCache:
             for number in pages:
                 self._clean.pop(number, None)
         return True
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether a page was changed since the last freeze."""
-        return bool(self._dirty)
 
     def freeze(self) -> Mapping[int, bytes]:
         """Take a copy of every changed page, as it is now, for the log.

@@ -295,6 +295,11 @@ class DiskParameters:
     logical_sector_size: int
     physical_sector_size: int
 
+    @property
+    def keeps_space(self) -> bool:
+        """Whether the image is fixed: every block has file space of its own, always."""
+        return self.leave_block_allocated and not self.has_parent
+
     @classmethod
     def decode(
         cls, items: Mapping[UUID, bytes], file_offsets: Mapping[UUID, int], breach: Breach

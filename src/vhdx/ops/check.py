@@ -149,15 +149,14 @@ def _store_findings(
 def _block_findings(
     opened: Opened, progress: Callable[[int, int], None] | None
 ) -> Generator[Finding, None, CheckSummary]:
-    bat = BatTable(opened.store, PageCache(opened.store), opened.regions.bat, opened.geometry)
+    bat = BatTable(PageCache(opened.store), opened.regions.bat, opened.geometry)
     table = yield from scan_table(bat, opened.block_rules, progress)
     yield from scan_bitmaps(bat, opened.block_rules)
     yield from _padding_findings(opened)
     states = bat.count_states()
     allocated = states[PayloadState.FULLY_PRESENT] + states[PayloadState.PARTIALLY_PRESENT]
     parameters = opened.parameters
-    is_fixed = parameters.leave_block_allocated and not parameters.has_parent
-    if is_fixed and allocated < opened.geometry.block_count:
+    if parameters.keeps_space and allocated < opened.geometry.block_count:
         missing = opened.geometry.block_count - allocated
         yield Finding(
             RuleCode.FIXED_NOT_ALLOCATED, "BAT", opened.regions.bat.file_offset, f"{missing} without"

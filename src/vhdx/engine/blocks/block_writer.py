@@ -7,6 +7,8 @@ the entry (and the bitmap bits) into the page cache last: whoever sees the entry
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,43 +19,25 @@ from vhdx.format.bat import PayloadState
 from vhdx.storage.zeroes import write_zeroes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from vhdx.blockdev.device import DiskReader
     from vhdx.engine.blocks.plan import BlockFacts, WritePlan
     from vhdx.engine.blocks.tables import BlockTables
-    from vhdx.engine.session.allocator import Allocator
-    from vhdx.engine.session.host_space import HostSpace
-    from vhdx.engine.session.in_flight import InFlight
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.geometry import Geometry
-    from vhdx.storage.base import ByteStore
 
 
 class BlockWriter:
     """Changes blocks of one file, one at a time. Thread-safe. Ranges lie within the block, and on the disk."""
 
-    def __init__(
-        self,
-        store: ByteStore,
-        geometry: Geometry,
-        tables: BlockTables,
-        session: WriteSession,
-        allocator: Allocator,
-        host_space: HostSpace,
-        in_flight: InFlight,
-        *,
-        keeps_space: bool,
-    ) -> None:
-        """`keeps_space`: a fixed image."""
-        self._store = store
+    def __init__(self, session: WriteSession, tables: BlockTables, geometry: Geometry) -> None:
+        self._session = session
+        self._store = session.store
         self._geometry = geometry
         self._tables = tables
-        self._session = session
-        self._allocator = allocator
-        self._host_space = host_space
-        self._in_flight = in_flight
-        self._keeps_space = keeps_space
+        self._in_flight = session.in_flight
+        self._keeps_space = session.keeps_space
 
     def is_whole(self, block: int, within: int, length: int) -> bool:
         """Whether a range is all of a block that lies on the disk."""
@@ -62,7 +46,10 @@ class BlockWriter:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def write(self, block: int, within: int, data: memoryview, read: DiskReader) -> None:
-        """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
+        """Write bytes. `read` gives what the disk holds now, parents included, to complete a sector.
+
+        Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError.
+        """
         ticket = self._in_flight.begin()
         try:
             file_offset = self._tables.full_place(block)
@@ -86,16 +73,12 @@ class BlockWriter:
         self, block: int, facts: BlockFacts, plan: WritePlan, within: int, data: memoryview
     ) -> None:
         """Write into a block that becomes fully present."""
-        space = self._take_space(facts, plan)
-        try:
+        with self._space_for(block, facts, plan) as space:
             covers = len(data) == space.length
             if plan.must_zero and not space.known_zero and not covers:
                 self._clear(space.file_offset, space.length, may_punch=True)
             self._store.pwrite(data, space.file_offset + within)
             self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)
-        except BaseException:
-            self._tables.give_back(space, block)
-            raise
 
     def _write_sectors(
         self,
@@ -112,7 +95,8 @@ class BlockWriter:
         start = block * self._geometry.block_size + within
         padded: bytes | memoryview = data
         if before or after:
-            padded = b"".join((read(before, start - before), data, read(after, start + len(data))))
+            head = read(before, start - before)
+            padded = b"".join((head, data, read(after, start + len(data))))
         self._write_partial(
             block, facts, plan, within - before, len(padded), partial(self._store.pwrite, padded)
         )
@@ -131,23 +115,30 @@ class BlockWriter:
         `put` brings it into the file, at the file offset where it belongs. The range is whole sectors.
         """
         sector_size = self._geometry.logical_sector_size
-        space = self._take_space(facts, plan)
-        try:
+        with self._space_for(block, facts, plan) as space:
             if not space.known_zero and plan.needs_space:
                 self._clear(space.file_offset, space.length, may_punch=True)
             put(space.file_offset + within)
             sectors = range(within // sector_size, (within + length) // sector_size)
             self._tables.mark_sectors(block, plan, space.file_offset, sectors)
+
+    @contextmanager
+    def _space_for(self, block: int, facts: BlockFacts, plan: WritePlan) -> Iterator[Space]:
+        """The place where a block is to be written: new space if the plan needs some, else the block's own.
+
+        New space is given back if the body fails, unless the block has got it all the same.
+        Raises: ImagePoisonedError, OSError.
+        """
+        self._session.begin()
+        if not plan.needs_space:
+            yield Space(facts.file_offset, self._geometry.block_size, known_zero=False)
+            return
+        space = self._session.allocate(self._geometry.block_size)
+        try:
+            yield space
         except BaseException:
             self._tables.give_back(space, block)
             raise
-
-    def _take_space(self, facts: BlockFacts, plan: WritePlan) -> Space:
-        """Find where a block is to be written, and be ready to write. Raises: ImagePoisonedError, OSError."""
-        self._session.begin()
-        if plan.needs_space:
-            return self._allocator.allocate(self._geometry.block_size)
-        return Space(facts.file_offset, self._geometry.block_size, known_zero=False)
 
     # -- zeroing and trimming ----------------------------------------------------------------------------------
 
@@ -201,16 +192,12 @@ class BlockWriter:
 
     def _fill(self, block: int, facts: BlockFacts) -> None:
         """Make a block that is not fully present so, with zeroes."""
-        space = self._take_space(facts, plan_fill(facts))
-        try:
+        with self._space_for(block, facts, plan_fill(facts)) as space:
             if space.known_zero:
-                self._host_space.provide(space.length, space.file_offset)
+                self._session.host_space.provide(space.length, space.file_offset)
             else:
                 self._clear(space.file_offset, space.length, may_punch=False)
             self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)
-        except BaseException:
-            self._tables.give_back(space, block)
-            raise
 
     def _empty(self, block: int, facts: BlockFacts, state: PayloadState) -> None:
         """Put a block into a state without file space; what it had is freed."""
@@ -219,7 +206,7 @@ class BlockWriter:
         self._session.begin()
         self._tables.set_entry(block, state, 0)
         if facts.file_offset:
-            self._allocator.free(facts.file_offset, self._geometry.block_size)
+            self._session.free(facts.file_offset, self._geometry.block_size)
 
     def _clear(self, file_offset: int, length: int, *, may_punch: bool) -> None:
         """Put zeroes into a range of the file; a fixed image keeps its host space in any case."""

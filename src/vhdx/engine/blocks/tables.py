@@ -1,7 +1,6 @@
 """What the tables say of single blocks, judged at each look, and how that is changed.
 
-An entry and the bitmap bits that belong to it change in the page cache, together; when that becomes durable is
-`engine.commit`'s business.
+An entry and the bitmap bits that belong to it change in the page cache, together. The session makes them durable.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from vhdx.engine.blocks.plan import BlockFacts
 from vhdx.engine.page_cache import PageChange, entry_change
-from vhdx.engine.session.log_writer import MAX_PAGES
 from vhdx.errors import refusal
 from vhdx.format.bat import (
     OFFSET_MASK,
@@ -30,15 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from vhdx.engine.bat_table import BatTable
-    from vhdx.engine.block_rules import BlockRules
     from vhdx.engine.blocks.plan import WritePlan
-    from vhdx.engine.page_cache import PageCache
-    from vhdx.engine.session.allocator import Allocator, Space
-    from vhdx.engine.session.commit import Committer
-    from vhdx.engine.session.host_space import HostSpace
-    from vhdx.engine.session.in_flight import InFlight
+    from vhdx.engine.session.allocator import Space
+    from vhdx.engine.session.session import WriteSession
     from vhdx.findings import Finding
-    from vhdx.storage.base import ByteStore
 
 
 class BlockTables:
@@ -47,32 +40,14 @@ class BlockTables:
     Who changes what is said of a block holds that block (`InFlight.block`).
     """
 
-    def __init__(
-        self,
-        store: ByteStore,
-        bat: BatTable,
-        rules: BlockRules,
-        pages: PageCache,
-        allocator: Allocator,
-        committer: Committer,
-        host_space: HostSpace,
-        in_flight: InFlight,
-        *,
-        keeps_space: bool,
-    ) -> None:
-        """`keeps_space`: a fixed image."""
-        self._store = store
-        self._entry_of = bat.payload_entry
+    def __init__(self, session: WriteSession, bat: BatTable) -> None:
+        self._session = session
         self._bat = bat
-        self._rules = rules
+        self._entry_of = bat.payload_entry
+        self._rules = session.opened.block_rules
         self._geometry = bat.geometry
         self._block_size = bat.geometry.block_size
-        self._pages = pages
-        self._allocator = allocator
-        self._committer = committer
-        self._host_space = host_space
-        self._in_flight = in_flight
-        self._keeps_space = keeps_space
+        self._keeps_space = session.keeps_space
 
     # -- what they say -----------------------------------------------------------------------------------------
 
@@ -105,22 +80,23 @@ class BlockTables:
     def _refuse(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             if finding.severity is Severity.ERROR:
-                raise refusal(finding, self._store.name)
+                raise refusal(finding, self._session.store.name)
 
     # -- changing it -------------------------------------------------------------------------------------------
 
     def set_entry(self, block: int, state: PayloadState, file_offset: int) -> None:
         """Change a block's entry. Raises: OSError, with nothing changed."""
-        self._apply([self._entry_change(block, state, file_offset)])
+        self._session.change([self._entry_change(block, state, file_offset)])
 
     def mark_sectors(self, block: int, plan: WritePlan, file_offset: int, sectors: range) -> None:
         """Set the bits of sectors that have been written, together with the block's entry. Raises: as `set_entry`."""
         chunk, index = divmod(block, self._geometry.chunk_ratio)
         per_block = self._geometry.sectors_per_block // 8
         # Blocks of one chunk share the bitmap block, and only one of them may allocate it.
-        with self._in_flight.bitmap(chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
+        session = self._session
+        with session.in_flight.bitmap(chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
             bits_offset = bitmap_offset + index * per_block
-            bits = bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))
+            bits = bytearray(per_block if plan.clears_bitmap else session.pages.read(per_block, bits_offset))
             before = bytes(bits)
             set_bits(bits, sectors.start, len(sectors))
             valid = self._geometry.block_length(block) // self._geometry.logical_sector_size
@@ -133,7 +109,7 @@ class BlockTables:
             elif bits != before:
                 low, high = sectors.start // 8, (sectors.stop + 7) // 8
                 changes.append(PageChange(bits_offset + low, bytes(bits[low:high])))
-            self._apply(changes)
+            session.change(changes)
 
     @contextmanager
     def _bitmap_of(self, chunk: int) -> Iterator[tuple[list[PageChange], int]]:
@@ -143,11 +119,13 @@ class BlockTables:
         if is_bitmap_present(entry):
             yield [], entry_file_offset(entry)
             return
-        space = self._allocator.allocate(BITMAP_BLOCK_SIZE)
-        self._host_space.forget(space.length, space.file_offset)
+        session = self._session
+        space = session.allocate(BITMAP_BLOCK_SIZE)
+        # The space may have been punched since it was last reserved.
+        session.host_space.forget(space.length, space.file_offset)
         try:
             if not space.known_zero:
-                self._store.write_zeroes(space.length, space.file_offset)
+                session.store.write_zeroes(space.length, space.file_offset)
             at = self._file_offset_of_entry(self._geometry.entry_of_bitmap(chunk))
             yield [entry_change(at, make_entry(BitmapState.PRESENT, space.file_offset))], space.file_offset
         except BaseException:
@@ -159,8 +137,8 @@ class BlockTables:
         self._give_back(space, self._entry_of(block))
 
     def _give_back(self, space: Space, entry: int) -> None:
-        if entry_file_offset(entry) != space.file_offset and self._committer.poison is None:
-            self._allocator.undo(space)
+        if entry_file_offset(entry) != space.file_offset:
+            self._session.undo(space)
 
     def _entry_change(self, block: int, state: PayloadState, file_offset: int) -> PageChange:
         at = self._file_offset_of_entry(self._geometry.entry_of_block(block))
@@ -168,17 +146,3 @@ class BlockTables:
 
     def _file_offset_of_entry(self, index: int) -> int:
         return self._bat.region.file_offset + index * BAT_ENTRY_SIZE
-
-    def _apply(self, changes: list[PageChange]) -> None:
-        """Put changes that belong together into the page cache; commit first if the next entry is full."""
-        try:
-            for change in changes:
-                self._host_space.reserve(len(change.data), change.file_offset)
-            while not self._pages.apply(changes, MAX_PAGES):
-                self._committer.flush()
-        except OSError:
-            # Nothing has changed: the host is full, reading a page failed, or the commit, which poisons by itself.
-            raise
-        except BaseException as error:
-            self._committer.poison = self._committer.poison or error
-            raise

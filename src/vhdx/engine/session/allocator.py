@@ -20,9 +20,10 @@ from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.storage.base import is_block_device, space_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from vhdx._sync import Sync
+    from vhdx.engine.block_rules import BlockRules
     from vhdx.engine.session.in_flight import InFlight
     from vhdx.storage.base import ByteStore
 
@@ -43,6 +44,17 @@ class Space(NamedTuple):
     def end(self) -> int:
         """File offset just past it."""
         return self.file_offset + self.length
+
+
+class FileEnds(NamedTuple):
+    """Where a file ends when a session begins, in three senses. File offsets in bytes."""
+
+    file_size: int
+    """Of the file once its log is in place."""
+    used_end: int
+    """Just past the last block, bitmap or structure."""
+    kept_end: int
+    """The file is never made shorter than this: beyond it, unowned, there is nothing but zeroes."""
 
 
 class _Freed(NamedTuple):
@@ -81,32 +93,30 @@ class Allocator:
     def __init__(
         self,
         store: ByteStore,
-        file_size: int,
-        used_end: int,
+        ends: FileEnds,
         free: IntervalSet,
+        rules: BlockRules,
         in_flight: InFlight,
         sync: Sync,
-        on_growth: Callable[[int], None],
-        kept_end: int,
     ) -> None:
-        """`used_end` is the end of the last structure, `free` what lies unowned in the file; in bytes.
+        """`free` is what lies unowned in the file; it is the allocator's from now on. `rules` are told of growth.
 
-        The file is never made shorter than `kept_end`: what lies unowned beyond it is nothing but zeroes.
-        Nor is a block device, whatever it holds.
+        A block device keeps its length, whatever it holds.
         """
         self._store = store
         self._is_device = is_block_device(store)
         self._space_control = space_control(store)
         self._lock = sync.lock()
         self._in_flight = in_flight
-        self._on_growth = on_growth
+        self._rules = rules
         self._free = free
-        self._original_size = file_size
-        self._kept_end = kept_end
-        self.file_size = file_size
+        self._original_size = ends.file_size
+        self._kept_end = ends.kept_end
+        self.file_size = ends.file_size
         """Of what growth has returned. The store's own size may tell of one that no flush covers yet."""
-        # The void behind it is taken as the end of the file is: in order, and the file grows when it is used up.
-        self.used_end = align_up(max(used_end, kept_end), MIB)
+        # Zeroes after the last structure count as not yet allocated: blocks are put there in ascending order, and
+        # the file grows when they are used up.
+        self.used_end = align_up(max(ends.used_end, ends.kept_end), MIB)
         free.clip(self.used_end)
         self._freed = _FreedRuns()
         self._frozen: list[_Freed] = []
@@ -148,8 +158,8 @@ class Allocator:
             # A quota, or a file system without holes, may have room for what is needed now.
             new_size = end
             self._store.truncate(new_size)
-        # In this order: whoever is interrupted in between grows the file once more, and all are told.
-        self._on_growth(new_size)
+        # The rules come first: after an interrupt between the two, the file grows once more and the rules with it.
+        self._rules.grow(new_size)
         self.file_size = new_size
 
     def undo(self, space: Space) -> None:

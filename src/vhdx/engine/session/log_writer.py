@@ -8,7 +8,7 @@ used for payload within it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 from vhdx.format.constants import LOG_SECTOR_SIZE
@@ -32,12 +32,11 @@ _SPARE_LENGTH: Final = 2 * LOG_SECTOR_SIZE
 class LogWriter:
     """The log of one file that is open for writing."""
 
-    capacity_limit: ClassVar[int | None] = None
-    """For tests: use only so many bytes of the log, so that it is restarted often."""
-
-    def __init__(self, store: ByteStore, headers: HeaderWriter) -> None:
-        self._store = store
+    def __init__(self, store: ByteStore, headers: HeaderWriter, capacity: int | None = None) -> None:
+        """`capacity`: use at most so many bytes of the log; None: all of it."""
+        self.store = store
         self._headers = headers
+        self._capacity_limit = capacity
         self._log_guid: UUID | None = None
         self._position = 0
         self._sequence_number = 0
@@ -50,7 +49,7 @@ class LogWriter:
     @property
     def _capacity(self) -> int:
         length = self._headers.current.log_length - _SPARE_LENGTH
-        return length if self.capacity_limit is None else min(length, self.capacity_limit)
+        return length if self._capacity_limit is None else min(length, self._capacity_limit)
 
     def fits(self, page_count: int) -> bool:
         """Whether an entry with so many pages fits behind the last one."""
@@ -65,7 +64,7 @@ class LogWriter:
         self._position = 0
         self._sequence_number = 0
         self._write((), flushed_file_offset, last_file_offset)
-        self._store.flush()
+        self.store.flush()
         self._headers.update(log_guid=self._log_guid)
 
     def append(self, pages: Mapping[int, bytes], flushed_file_offset: int, last_file_offset: int) -> None:
@@ -88,6 +87,6 @@ class LogWriter:
             flushed_file_offset=flushed_file_offset,
             last_file_offset=last_file_offset,
         )
-        self._store.pwrite(entry, self._headers.current.log_offset + self._position)
+        self.store.pwrite(entry, self._headers.current.log_offset + self._position)
         self._sequence_number += 1
         self._position += len(entry)

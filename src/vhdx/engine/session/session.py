@@ -1,4 +1,4 @@
-"""One writing session of one file: what must be on disk before the first change, and after the last.
+"""One writing session of one file: the door through which every change goes.
 
 Nothing is written until the first change. Then, in this order, each step durable before the next:
 
@@ -6,7 +6,20 @@ Nothing is written until the first change. Then, in this order, each step durabl
     r      if the log is dirty: its changes in their places, the file extended, then LogGuid zero
     -      if the file has no log: space for one, then its place in both headers
 
-The log itself begins with the first commit (`engine.commit`).
+The log itself begins with the first commit (`commit`). Whoever changes a file does it so:
+
+    session.begin()                        before anything else is changed
+    space = session.allocate(length)       file space, if any is needed; `undo` if it comes to nothing
+    session.store.pwrite(...)              content, to space that no table names yet, or in place
+    session.change([PageChange(...)])      tables: changes that belong together, last
+    session.free(file_offset, length)      space that no table names any more
+    session.flush()                        all of it is durable
+    session.end()                          the log is empty, the file no longer than it has to be
+
+Locks are taken in this order, never the other way round:
+
+    a block (`in_flight.block`), a chunk's bitmap (`in_flight.bitmap`), the session's or the committer's,
+    the committer's register of waiting flushes, the allocator's, the pages'
 """
 
 from __future__ import annotations
@@ -16,7 +29,14 @@ from uuid import uuid4
 
 from vhdx._units import MIB
 from vhdx.engine.page_cache import PageChange
-from vhdx.engine.session.log_writer import MAX_PAGES
+from vhdx.engine.session.allocator import Allocator, FileEnds
+from vhdx.engine.session.commit import Committer
+from vhdx.engine.session.file_tail import end_of_content
+from vhdx.engine.session.header_writer import HeaderWriter
+from vhdx.engine.session.host_space import HostSpace
+from vhdx.engine.session.in_flight import InFlight
+from vhdx.engine.session.log_writer import MAX_PAGES, LogWriter
+from vhdx.engine.session.poison import Poison
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.header import HEADER_SIZE
@@ -24,16 +44,14 @@ from vhdx.format.region_table import REGION_TABLE_SIZE
 from vhdx.storage.base import is_block_device, pread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from vhdx._sync import Sync
     from vhdx.engine.log_replay import Replay
     from vhdx.engine.opening import Opened
     from vhdx.engine.page_cache import PageCache
-    from vhdx.engine.session.allocator import Allocator, Space
-    from vhdx.engine.session.commit import Committer
-    from vhdx.engine.session.header_writer import HeaderWriter
-    from vhdx.engine.session.host_space import HostSpace
+    from vhdx.engine.session.allocator import Space
+    from vhdx.engine.table_summary import TableSummary
+    from vhdx.engine.tuning import Tuning
     from vhdx.format.header import Header
     from vhdx.storage.base import ByteStore
 
@@ -41,41 +59,52 @@ _NEW_LOG_LENGTH = MIB
 
 
 class WriteSession:
-    """Begins and ends the writing of one file. Thread-safe."""
+    """Begins, carries and ends the changes of one file. Thread-safe."""
 
     def __init__(
-        self,
-        opened: Opened,
-        store: ByteStore,
-        pages: PageCache,
-        headers: HeaderWriter,
-        allocator: Allocator,
-        committer: Committer,
-        host_space: HostSpace,
-        sync: Sync,
+        self, opened: Opened, summary: TableSummary, store: ByteStore, pages: PageCache, tuning: Tuning
     ) -> None:
-        """`store` is the file itself."""
-        self._opened = opened
-        self._store = store
-        self._pages = pages
-        self._headers = headers
-        self._allocator = allocator
-        self._committer = committer
-        self._host_space = host_space
+        """`store` is the file itself, without a replay's overlay.
+
+        `summary` tells who owns the file's space; what is free is the session's from now on.
+        """
+        sync = tuning.sync
+        self.opened = opened
+        self.store = store
+        self.pages = pages
+        self.poison = Poison(store.name)
+        self.in_flight = InFlight(sync, store.name)
+        """Tickets of running operations, and the locks of blocks and bitmaps."""
+        self.host_space = HostSpace(store)
+        self._headers = HeaderWriter(store, opened.headers)
+        ends = _file_ends(opened, summary, store)
+        self._allocator = Allocator(store, ends, summary.free, opened.block_rules, self.in_flight, sync)
+        log = LogWriter(store, self._headers, tuning.log_capacity)
+        self._committer = Committer(pages, log, self._allocator, self.poison, sync)
         self._lock = sync.lock()
         self.has_begun = False
+        # A block's space comes and goes with these; the allocator says what they raise.
+        self.allocate = self._allocator.allocate
+        self.free = self._allocator.free
 
     @property
     def header(self) -> Header:
         """The header that counts in the file now."""
         return self._headers.current
 
+    @property
+    def keeps_space(self) -> bool:
+        """Whether the image is fixed: no block ever gives up its space."""
+        return self.opened.parameters.keeps_space
+
+    # -- beginning ---------------------------------------------------------------------------------------------
+
     def begin(self) -> None:
         """Prepare the file for its first change; later calls do nothing.
 
         Raises: ImagePoisonedError; OSError, which poisons.
         """
-        self._committer.check_sound()
+        self.poison.check()
         if not self.has_begun:
             with self._lock:
                 self._begin_once()
@@ -84,15 +113,15 @@ class WriteSession:
         if self.has_begun:
             return
         self._reserve_host_space()
-        with self._committer.guarded():
+        with self.poison:
             # A writer that was killed may have left a header on its way to the medium: never both of them.
-            self._store.flush()
+            self.store.flush()
             self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
         # If this fails nothing is half done: who asks again begins again, with other GUIDs.
         new_log = self._make_room()
-        with self._committer.guarded():
-            if self._opened.replay is not None:
-                self._replay_onto_disk(self._opened.replay)
+        with self.poison:
+            if self.opened.replay is not None:
+                self._replay_onto_disk(self.opened.replay)
             if new_log is not None:
                 self._make_log(new_log)
             self._heal_region_tables()
@@ -101,7 +130,7 @@ class WriteSession:
     def _reserve_host_space(self) -> None:
         """Take the host space that beginning needs in the file as it is. Raises: OSError, with nothing done."""
         header = self._headers.current
-        reserve = self._host_space.reserve
+        reserve = self.host_space.reserve
         for file_offset in HEADER_FILE_OFFSETS:
             reserve(HEADER_SIZE, file_offset)
         reserve(header.log_length, header.log_offset)
@@ -113,14 +142,14 @@ class WriteSession:
 
         Raises: OSError, with nothing taken.
         """
-        if self._opened.replay is not None:
-            for start, end in _runs(self._opened.replay.store.patched_sectors()):
-                self._host_space.reserve((end - start) * LOG_SECTOR_SIZE, start * LOG_SECTOR_SIZE)
+        if self.opened.replay is not None:
+            for start, end in _runs(self.opened.replay.store.patched_sectors()):
+                self.host_space.reserve((end - start) * LOG_SECTOR_SIZE, start * LOG_SECTOR_SIZE)
         if self._headers.current.log_length:
             return None
-        space = self._allocator.allocate(_NEW_LOG_LENGTH)
+        space = self.allocate(_NEW_LOG_LENGTH)
         try:
-            self._host_space.reserve(space.length, space.file_offset)
+            self.host_space.reserve(space.length, space.file_offset)
         except BaseException:
             self._allocator.undo(space)
             raise
@@ -128,12 +157,12 @@ class WriteSession:
 
     def _replay_onto_disk(self, replay: Replay) -> None:
         """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
-        store = self._store
+        store = self.store
         size, may_grow = store.size(), not is_block_device(store)
         for start, end in replay.zero_ranges:
             if start < size:
                 store.write_zeroes(min(end, size) - start, start)
-                self._host_space.forget(end - start, start)
+                self.host_space.forget(end - start, start)
         for sector in replay.store.patched_sectors():
             file_offset = sector * LOG_SECTOR_SIZE
             store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)
@@ -146,40 +175,94 @@ class WriteSession:
     def _make_log(self, space: Space) -> None:
         if not space.known_zero:
             # Written, not punched: that would give back what has been reserved.
-            self._store.pwrite(bytes(space.length), space.file_offset)
-        self._store.flush()
+            self.store.pwrite(bytes(space.length), space.file_offset)
+        self.store.flush()
         self._headers.update(log_offset=space.file_offset, log_length=space.length)
 
     def _heal_region_tables(self) -> None:
         """Make a damaged copy equal the one that counts, through the log."""
         if self._bad_region_table is not None:
-            first, second = self._opened.region_tables
+            first, second = self.opened.region_tables
             table = second if first is None else first
             assert table is not None
-            applied = self._pages.apply([PageChange(self._bad_region_table, table.encode())], MAX_PAGES)
+            applied = self.pages.apply([PageChange(self._bad_region_table, table.encode())], MAX_PAGES)
             assert applied
 
     @property
     def _bad_region_table(self) -> int | None:
         """File offset of the copy that is damaged or differs; None if both are alike."""
-        first, second = self._opened.region_tables
+        first, second = self.opened.region_tables
         if first == second:
             return None
         return REGION_TABLE_FILE_OFFSETS[0 if first is None else 1]
 
-    def end(self, *, may_shrink: bool) -> None:
-        """Make everything durable, leave an empty log, and only then give back the end of the file.
+    # -- changing ----------------------------------------------------------------------------------------------
 
-        Does nothing if nothing was changed, or after a failure. Raises: OSError.
+    def change(self, changes: Sequence[PageChange]) -> None:
+        """Put changes that belong together into the page cache; commit first if the next log entry is full.
+
+        Raises: OSError, with nothing changed; ImagePoisonedError.
         """
-        if not self.has_begun or self._committer.poison is not None:
+        try:
+            for change in changes:
+                self.host_space.reserve(len(change.data), change.file_offset)
+            while not self.pages.apply(changes, MAX_PAGES):
+                self._committer.flush()
+        except OSError:
+            # Nothing has changed: the host is full, reading a page failed, or the commit, which poisons by itself.
+            raise
+        except BaseException as error:
+            self.poison.take(error)
+            raise
+
+    def undo(self, space: Space) -> None:
+        """Take back space that came to nothing: no table names it. After a failure that poisons, nothing is done."""
+        if self.poison.cause is None:
+            self._allocator.undo(space)
+
+    def flush(self) -> None:
+        """Make every change whose call has returned durable, and give host space back that nobody needs.
+
+        Raises: ImageClosedError, ImagePoisonedError, OSError.
+        """
+        self.poison.check()
+        if not self.has_begun:
+            return
+        ticket = self.in_flight.begin()
+        try:
+            self._committer.flush()
+            self._reclaim()
+        finally:
+            self.in_flight.end(ticket)
+
+    def _reclaim(self) -> None:
+        if not self.keeps_space:
+            self._allocator.reclaim()
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Wait for the operations of other threads, make everything durable, leave an empty log.
+
+        Only then the end of the file is given back. Nothing is written if nothing was changed, or after a failure.
+        Raises: OSError.
+        """
+        self.in_flight.close()
+        if not self.has_begun or self.poison.cause is not None:
             return
         self._committer.finish()
-        if may_shrink:
-            self._allocator.reclaim()
-        size = self._allocator.final_size(may_shrink=may_shrink)
-        if size < self._store.size():
-            self._store.truncate(size)
+        self._reclaim()
+        size = self._allocator.final_size(may_shrink=not self.keeps_space)
+        if size < self.store.size():
+            self.store.truncate(size)
+
+
+def _file_ends(opened: Opened, summary: TableSummary, store: ByteStore) -> FileEnds:
+    used_end = max(summary.blocks_end, opened.block_rules.structures_end)
+    if is_block_device(store):
+        # A device keeps its length: neither LastFileOffset in the log nor what the device holds changes it.
+        return FileEnds(store.size(), used_end, kept_end=0)
+    return FileEnds(opened.file_size, used_end, end_of_content(opened.store, used_end, opened.file_size))
 
 
 def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -49,7 +49,7 @@ def dump_bat(
     if region.file_offset % BAT_ENTRY_SIZE:
         yield bare._replace(fields=fields, error="begins in the middle of an entry")
         return
-    bat = BatTable(store, PageCache(store), region, geometry)
+    bat = BatTable(PageCache(store), region, geometry)
     counts = bat.count_states()
     fields["blocks"] = {name: counts[state] for state, name in STATE_NAMES.items() if counts[state]}
     rules = BlockRules(geometry, region.file_offset, file_size, ())

@@ -2,8 +2,8 @@
 
     scheduler = Scheduler(seeded(7))
     store = RecordingStore(image, checkpoint=scheduler.checkpoint)
-    disk = subject.open(store, sync=scheduler)
-    scheduler.run(lambda: disk.pwrite(b"...", 0), disk.flush)
+    device = subject.open(store, scheduler)
+    scheduler.run(lambda: device.pwrite(b"...", 0), device.flush)
 
 Another thread may go on at every call of the store and at every operation on a lock that the scheduler made. The
 same decisions give the same run. Threads that wait for each other for ever end with DeadlockError, and the
