@@ -5,7 +5,7 @@
         NotVhdxError                 it is something else
         CorruptImageError            damaged, truncated or hostile
         UnsupportedFeatureError      a version, region or metadata item that is not known
-      ImageStateError              the call does not fit the state of the open image
+      ImageStateError              the call does not fit the state of the open image, or of a check
         ReadOnlyImageError
         ImageClosedError
         ImagePoisonedError           an earlier write failed half-way
@@ -105,7 +105,7 @@ def refusal(finding: Finding, image: str | None = None) -> FormatError:
 
 
 class ImageStateError(VhdxError):
-    """The call does not fit the state of the open image."""
+    """The call does not fit the state of the open image, or of a check that is under way."""
 
 
 class ReadOnlyImageError(ImageStateError):

@@ -148,7 +148,7 @@ class BatTable:
         for piece in self.slices():
             blocks = min(piece.chunk_count * ratio, self._payload_slots() - piece.first_chunk * ratio)
             if piece.data is None:
-                counts[0] += blocks
+                counts[PayloadState.NOT_PRESENT] += blocks
                 continue
             # Every eighth byte holds an entry's state; bytes are counted in C.
             low_bytes = piece.data[::BAT_ENTRY_SIZE].translate(_STATE_OF_LOW_BYTE)

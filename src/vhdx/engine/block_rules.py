@@ -6,7 +6,7 @@ by `grow`.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from vhdx.findings import Finding
 from vhdx.format.bat import (
@@ -56,6 +56,11 @@ class BlockRules:
         self.file_size = file_size
         self.last_plain_offset = min(file_size, MAX_BLOCK_FILE_OFFSET) - self.geometry.block_size
         """A whole block at a file offset from `structures_end` to here is surely in its right place."""
+
+    @property
+    def structures(self) -> Iterator[tuple[int, int]]:
+        """Start and end of the log and of every region, ascending."""
+        return zip(self.structure_starts, self.structure_ends, strict=True)
 
     def structure_in(self, start: int, end: int) -> str | None:
         """Name of the first structure that a range of the file meets."""

@@ -117,7 +117,10 @@ class ReadPlan:
         return Span(SpanKind.DATA, offset, length, file_offset)
 
     def _judge(self, run: BlockRun) -> None:
-        """Judge the entries of a run; what merely lies cut off is left to the spans that need it."""
+        """Judge the entries of a run.
+
+        A block that the end of the file cuts off is no fault here: a span that needs the missing part is refused.
+        """
         if self._is_plain(run):
             return
         block_size = self._geometry.block_size
@@ -132,7 +135,7 @@ class ReadPlan:
         """Whether a whole run can be seen to be right at once."""
         if run.entry <= MAX_ENTRY_WITHOUT_SPACE:
             return True
-        if run.entry & 0xFFFFF != PayloadState.FULLY_PRESENT:
-            return False
         file_offset = entry_file_offset(run.entry)
+        if run.entry - file_offset != PayloadState.FULLY_PRESENT:
+            return False
         return self._rules.is_clear(file_offset, file_offset + run.length * self._geometry.block_size)

@@ -151,7 +151,13 @@ class MetadataTable:
             )
         if reserved or any(reserved2):
             breach(RuleCode.METADATA_RESERVED, _STRUCTURE, file_offset + 8, found="non-zero reserved bytes")
-        return cls(tuple(_decode_entry(data, index) for index in range(count)))
+        return cls.decode_unchecked(data)
+
+    @classmethod
+    def decode_unchecked(cls, data: bytes) -> "MetadataTable":
+        """Read the entries, at most MAX_ENTRIES, whatever the signature says (for dumps)."""
+        _, _, count, _ = _HEADER.unpack_from(data)
+        return cls(tuple(_decode_entry(data, index) for index in range(min(count, MAX_ENTRIES))))
 
     def encode(self) -> bytes:
         """Write the 64 KiB."""

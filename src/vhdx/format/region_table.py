@@ -94,7 +94,13 @@ class RegionTable:
                 found=str(count),
                 expected=f"<= {MAX_ENTRIES}",
             )
-        return cls(tuple(_decode_entry(data, index) for index in range(count)))
+        return cls.decode_unchecked(data)
+
+    @classmethod
+    def decode_unchecked(cls, data: bytes) -> "RegionTable":
+        """Read the entries, at most MAX_ENTRIES, whatever signature and checksum say (for dumps)."""
+        _, _, count, _ = _HEADER.unpack_from(data)
+        return cls(tuple(_decode_entry(data, index) for index in range(min(count, MAX_ENTRIES))))
 
     def encode(self) -> bytes:
         """Write the 64 KiB, checksum included."""

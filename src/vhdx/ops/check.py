@@ -162,20 +162,20 @@ def _block_findings(
             RuleCode.FIXED_NOT_ALLOCATED, "BAT", opened.regions.bat.file_offset, f"{missing} without"
         )
     return CheckSummary(
-        table.unlisted,
-        opened.file_size,
-        parameters.virtual_size,
-        opened.geometry.block_count,
-        allocated,
-        _unused_bytes(opened, table.owned),
+        counts=table.unlisted,
+        file_size=opened.file_size,
+        virtual_size=parameters.virtual_size,
+        block_count=opened.geometry.block_count,
+        allocated_blocks=allocated,
+        unused_bytes=_unused_bytes(opened, table.owned),
     )
 
 
 def _unused_bytes(opened: Opened, block_bytes: int) -> int:
     rules = opened.block_rules
-    spans = zip(rules.structure_starts, rules.structure_ends, strict=True)
-    inside = sum(min(end, opened.file_size) - start for start, end in spans if start < opened.file_size)
-    return max(0, opened.file_size - HEADER_SECTION_SIZE - inside - block_bytes)
+    file_size = opened.file_size
+    structures = sum(min(end, file_size) - start for start, end in rules.structures if start < file_size)
+    return max(0, file_size - HEADER_SECTION_SIZE - structures - block_bytes)
 
 
 def _padding_findings(opened: Opened) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from vhdx.disks.chain import open_chain
 from vhdx.disks.options import OpenOptions, ParentPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from vhdx.blockdev.extent import Extent
     from vhdx.errors import ChainError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def map(
     source: Source, *, parents: ParentPolicy = "same-dir", strict: bool = False, lock: bool = True
-) -> Iterator[Extent]:
+) -> Generator[Extent, None, None]:
     """Walk over a VHDX and its parents, extent by extent, in constant memory; the content is not read.
 
     The arguments are those of `vhdx.open`. What lies in a parent that cannot be found is `unreadable`. The files

@@ -23,11 +23,9 @@ def free_space(blocks: Iterable[tuple[int, int]], rules: BlockRules) -> Interval
     `blocks` are (start, end) file offsets in ascending order of their starts; they may overlap.
     """
     file_end = align_down(min(rules.file_size, MAX_BLOCK_FILE_OFFSET), MIB)
-    structures = [(0, HEADER_SECTION_SIZE)]
-    for start, end in zip(rules.structure_starts, rules.structure_ends, strict=True):
-        structures.append((align_down(start, MIB), align_up(end, MIB)))
+    structures = [(align_down(start, MIB), align_up(end, MIB)) for start, end in rules.structures]
     free, position = IntervalSet(), 0
-    for start, end in merge(structures, blocks):
+    for start, end in merge([(0, HEADER_SECTION_SIZE)], structures, blocks):
         if position < min(start, file_end):
             free.add(position, min(start, file_end))
             if len(free) >= MAX_FREE_RUNS:

@@ -74,11 +74,10 @@ def _is_plainly_right(part: Slice, rules: BlockRules) -> Flags:
     geometry = rules.geometry
     offsets = part.payload & np.uint64(OFFSET_MASK)
     low_bits = part.payload & np.uint64(RESERVED_MASK | STATE_MASK)
-    last_start = min(rules.file_size, MAX_BLOCK_FILE_OFFSET) - geometry.block_size
     right: Flags = low_bits == int(PayloadState.FULLY_PRESENT)
     if geometry.has_parent:
         right |= low_bits == int(PayloadState.PARTIALLY_PRESENT)
-    right &= (offsets >= HEADER_SECTION_SIZE) & (offsets <= max(last_start, 0))
+    right &= (offsets >= HEADER_SECTION_SIZE) & (offsets <= max(rules.last_plain_offset, 0))
     right &= ~_in_structures(offsets, rules)
     right |= part.payload <= MAX_ENTRY_WITHOUT_SPACE
     # In a differencing image the last chunk has entries for blocks past the disk's end: they should be zero.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 _AFTER_REPLAY: Final = " after replay"
 _UNKNOWN_PLACE: Final = "no region table tells where it is"
-_REGION_ENTRY: Final = struct.Struct("<16sQII")
 
 
 def dump(source: Source, *, lock: bool = True) -> Iterator[Structure]:
@@ -183,9 +181,7 @@ def _listed_regions(raw: bytes) -> tuple[Region, ...]:
     """The entries of a region table whatever its checksum says; none if it does not even begin like one."""
     if not raw.startswith(region_table.SIGNATURE):
         return ()
-    count = min(int.from_bytes(raw[8:12], "little"), region_table.MAX_ENTRIES)
-    fields = (_REGION_ENTRY.unpack_from(raw, 16 + index * _REGION_ENTRY.size) for index in range(count))
-    return tuple(Region(UUID(bytes_le=guid), offset, length, flags) for guid, offset, length, flags in fields)
+    return RegionTable.decode_unchecked(raw).regions
 
 
 def _described_region(region: Region) -> dict[str, Any]:
