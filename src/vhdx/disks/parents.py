@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vhdx import _host
+from vhdx._text import quoted
 from vhdx.disks.image import Image, Source
 from vhdx.errors import (
     ChainError,
@@ -182,7 +183,7 @@ class ParentFinder:
             if components and _is_file_name(components[-1]):
                 names[components[-1]] = None
             if not _is_plain_relative(key, components):
-                search.forbidden.append(f"{key} {value!a}")
+                search.forbidden.append(f"{key} {quoted(value)}")
         for name in names:
             image = self._open_beside(search, path.parent, name)
             if image is not None and search.accepts(image):
