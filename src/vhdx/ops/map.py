@@ -9,7 +9,7 @@ from vhdx.disks.parents import OpenOptions, ParentFinder, ParentPolicy
 from vhdx.errors import ChainCycleError, ChainError, ParentForbiddenError, ParentNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from vhdx.blockdev.extent import Extent
     from vhdx.disks.image import Image, Source
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def map(
     source: Source, *, parents: ParentPolicy = "same-dir", strict: bool = False, lock: bool = True
-) -> Iterator[Extent]:
+) -> Generator[Extent, None, None]:
     """Walk over a VHDX and its parents, extent by extent, in constant memory; the content is not read.
 
     The arguments are those of `vhdx.open`. What lies in a parent that cannot be found is `unreadable`. The files
