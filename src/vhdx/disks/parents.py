@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhdx import _host
+from vhdx._text import quoted
 from vhdx.disks.image import Image
 from vhdx.disks.options import OpenOptions, ParentFunction, ParentRequest, ParentRoot
 from vhdx.errors import (
@@ -143,7 +144,7 @@ class ParentFinder:
             if components and _is_file_name(components[-1]):
                 names[components[-1]] = None
             if not _is_plain_relative(key, components):
-                search.forbidden.append(f"{key} {value!a}")
+                search.forbidden.append(f"{key} {quoted(value)}")
         for name in names:
             image = self._open_beside(search, path.parent, name)
             if image is not None and search.accepts(image):
