@@ -21,13 +21,11 @@ from vhdx.storage.zeroes import write_zeroes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.engine.blocks.plan import BlockFacts, WritePlan
     from vhdx.engine.blocks.tables import BlockTables
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.geometry import Geometry
-
-ReadDisk = Callable[[int, int], bytes]
-"""`read(length, offset)`: bytes of the disk at a virtual offset, as the device that was asked to write reads them."""
 
 
 class BlockWriter:
@@ -47,7 +45,7 @@ class BlockWriter:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def write(self, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         """Write bytes. `read` gives what the disk holds now, parents included, to complete a sector.
 
         Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError.
@@ -89,7 +87,7 @@ class BlockWriter:
         plan: WritePlan,
         within: int,
         data: memoryview,
-        read: ReadDisk,
+        read: DiskReader,
     ) -> None:
         """Write a range, completed to whole sectors with what the disk holds there now."""
         sector_size = self._geometry.logical_sector_size
@@ -144,7 +142,7 @@ class BlockWriter:
 
     # -- zeroing and trimming ----------------------------------------------------------------------------------
 
-    def zero(self, block: int, within: int, length: int, read: ReadDisk, *, may_unmap: bool) -> None:
+    def zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         ticket = self._in_flight.begin()
         try:
@@ -163,7 +161,7 @@ class BlockWriter:
         finally:
             self._in_flight.end(ticket)
 
-    def _zero(self, block: int, within: int, length: int, read: ReadDisk, *, may_unmap: bool) -> None:
+    def _zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         facts = self._tables.facts(block)
         whole = self.is_whole(block, within, length)
         if facts.full_place and not (whole and may_unmap and not self._keeps_space):
@@ -179,7 +177,7 @@ class BlockWriter:
             for start, count in aligned_pieces(within, length, self._geometry.logical_sector_size):
                 self._zero_part(block, start, count, read, may_punch=may_unmap)
 
-    def _zero_part(self, block: int, within: int, length: int, read: ReadDisk, *, may_punch: bool) -> None:
+    def _zero_part(self, block: int, within: int, length: int, read: DiskReader, *, may_punch: bool) -> None:
         """Zero whole sectors, or a part of one, in a block that leaves others to the parent."""
         facts = self._tables.facts(block)
         plan = plan_write(facts, whole=False)
