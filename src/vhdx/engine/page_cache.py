@@ -92,7 +92,7 @@ class PageCache:
         """Make changes that belong together visible at once.
 
         False, with nothing changed, if more than `max_dirty_pages` pages would then wait for the log.
-        Raises: OSError, with nothing changed.
+        Raises: ValueError for changes that alone are of more pages, OSError; each with nothing changed.
         """
         pages: dict[int, bytearray] = {}
         with self._lock:
@@ -106,6 +106,10 @@ class PageCache:
                     page[start : start + len(part)] = part
                     data = data[len(part) :]
                     number, start = number + 1, 0
+            if len(pages) > max_dirty_pages:
+                raise ValueError(
+                    f"a change of {len(pages)} pages: at most {max_dirty_pages} are changed at once"
+                )
             added = sum(number not in self._dirty for number in pages)
             if len(self._dirty) + added > max_dirty_pages:
                 return False
