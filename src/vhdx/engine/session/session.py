@@ -2,7 +2,7 @@
 
 Nothing is written until the first change. Then, in this order, each step durable before the next:
 
-    w, d   FileWriteGuid and DataWriteGuid new in both headers
+    w, d   FileWriteGuid new in both headers, and DataWriteGuid unless the guest's data stay as they are
     r      if the log is dirty: its changes in their places, the file extended, then LogGuid zero
     -      if the file has no log: space for one, then its place in both headers
 
@@ -52,6 +52,7 @@ from vhdx.storage.base import is_block_device, pread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from uuid import UUID
 
     from vhdx.engine.log_replay import Replay
     from vhdx.engine.opening import Opened
@@ -69,11 +70,19 @@ class WriteSession:
     """Changes one file, from the first change to the last. Thread-safe. Offsets and lengths in bytes of the file."""
 
     def __init__(
-        self, opened: Opened, summary: TableSummary, store: ByteStore, pages: PageCache, tuning: Tuning
+        self,
+        opened: Opened,
+        summary: TableSummary,
+        store: ByteStore,
+        pages: PageCache,
+        tuning: Tuning,
+        *,
+        keeps_content: bool = False,
     ) -> None:
         """`store` is the file itself, without the overlay of a replay. `summary` tells which of its space is in use.
 
-        The free space of `summary` is used up.
+        The free space of `summary` is used up. `keeps_content`: what the guest sees does not change, so DataWriteGuid
+        stays, by which the children of an image know that it is still the parent they were made for.
         """
         sync = tuning.sync
         self.opened = opened
@@ -89,6 +98,7 @@ class WriteSession:
         log = LogWriter(store, self._headers, tuning.log_capacity)
         self._committer = Committer(pages, log, self._allocator, self.poison, sync)
         self._lock = sync.lock()
+        self._keeps_content = keeps_content
         self.has_begun = False
 
     @property
@@ -121,7 +131,7 @@ class WriteSession:
             # A writer that was killed may have left one header on its way to the medium. It has to be durable before
             # the other one is changed: a power failure may spoil whatever is on its way.
             self.store.flush()
-            self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
+            self._headers.update(**self._new_guids())
         # If this fails nothing is half done: the next request begins once more, with other GUIDs.
         new_log = self._make_room()
         with self.poison:
@@ -131,6 +141,10 @@ class WriteSession:
                 self._make_log(new_log)
             self._heal_region_tables()
         self.has_begun = True
+
+    def _new_guids(self) -> dict[str, UUID]:
+        changed = ("file_write_guid",) if self._keeps_content else ("file_write_guid", "data_write_guid")
+        return {field: uuid4() for field in changed}
 
     def _reserve_host_space(self) -> None:
         """Take the host space that beginning needs in the file as it is. Raises: OSError, with nothing done."""
