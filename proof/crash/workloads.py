@@ -1,4 +1,4 @@
-"""What to do to the images of `crash_bases`, and how to try every crash of it."""
+"""Workloads: what is done to the images of `bases`, and how every crash of it is tried."""
 
 import random
 from collections.abc import Iterator, Sequence

@@ -7,9 +7,9 @@ from typing import Final
 
 from proof.mutants.wrong import Named, Wrong
 from vhdx._units import MIB
+from vhdx.blockdev.device import DiskReader
 from vhdx.disks.layered_device import LayeredDevice
-from vhdx.disks.writable_device import WritableLayers
-from vhdx.engine.blocks.block_writer import BlockWriter, ReadDisk
+from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.blocks.plan import BlockFacts, WritePlan
 from vhdx.engine.blocks.tables import BlockTables
 from vhdx.engine.page_cache import PAGE_SIZE, PageCache, PageChange, entry_change
@@ -83,7 +83,7 @@ def _(engine: Wrong) -> None:
     right = BlockWriter.write
     places: dict[int, int] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         if block in places:
             self._store.pwrite(data, places[block] + within)
         else:
@@ -151,7 +151,7 @@ def _(engine: Wrong) -> None:
     right, facts = BlockWriter.write, BlockTables.facts
     looked_up: dict[int, BlockFacts] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         looked_up[get_ident()] = facts(self._tables, block)
         try:
             right(self, block, within, data, read)
@@ -189,16 +189,20 @@ def _(engine: Wrong) -> None:
     engine.replace(PageCache._page, page)
 
 
-@mutant(WritableLayers, "a reader takes no ticket")
+@mutant(LayeredDevice, "a reader takes no ticket")
 def _(engine: Wrong) -> None:
-    engine.replace(WritableLayers._fill, LayeredDevice._fill)
+    def fill(self: LayeredDevice, view: memoryview, offset: int) -> None:
+        self._check_usable()
+        self._read(view, offset)
+
+    engine.replace(LayeredDevice._fill, fill)
 
 
 @mutant(BlockWriter, "an overwrite takes no ticket")
 def _(engine: Wrong) -> None:
     right = BlockWriter.write
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         place = self._tables.full_place(block)
         if place:
             self._session.begin()

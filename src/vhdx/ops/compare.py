@@ -15,12 +15,11 @@ from vhdx.ops.copying.source_walk import (
     count_data,
     data_units,
     open_unit,
-    read_part,
 )
 from vhdx.ops.copying.unit_workers import Stopped, UnitWorkers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.storage.base import ByteStore, is_same_file
+from vhdx.storage.base import ByteStore, is_same_file, read_fully
 
 _UNIT_SIZE: Final = 16 * MIB
 
@@ -140,7 +139,7 @@ class _Comparer:
         for part, buffer in zip((left, right), self._buffers, strict=True):
             if part.store is not None:
                 with memoryview(buffer)[:length] as view:
-                    read_part(part.store, view, part.file_offset + start)
+                    read_fully(part.store, view, part.file_offset + start)
                 filled.append(buffer)
         if len(filled) == 1:
             return None if is_zero(filled[0], length) else _first_unlike(filled[0], bytes(length))

@@ -4,16 +4,17 @@ from typing import Final, Literal
 from uuid import UUID
 
 from vhdx.blockdev.device import BlockDevice
+from vhdx.disks.formats import FormatName, check_can_be_made
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.errors import RequestError
 from vhdx.ops.copying.copier import copy_units
 from vhdx.ops.copying.destination import StorePath, open_destination, refuse_same_file
 from vhdx.ops.copying.parameters import image_parameters
-from vhdx.ops.copying.source_walk import count_data, stores_of
+from vhdx.ops.copying.source_walk import count_data
 from vhdx.ops.copying.targets import ImageTarget, RawTarget, Target
 from vhdx.ops.progress import Progress, no_progress
 from vhdx.storage.base import ByteStore
 
-Format = Literal["raw", "vhdx"]
 Kind = Literal["dynamic", "fixed"]
 
 DEFAULT_THREADS: Final = 2
@@ -24,7 +25,7 @@ def convert(
     source: BlockDevice,
     destination: StorePath | ByteStore,
     *,
-    format: Format = "raw",
+    format: FormatName = "raw",
     kind: Kind = "dynamic",
     block_size: int | None = None,
     logical_sector_size: int | None = None,
@@ -60,8 +61,7 @@ def convert(
     FileExistsError; FormatError for damage met in the source; OSError. After any exception there is no new
     file; a device or a store then has no image either, but its former content is gone.
     """
-    if format not in {"raw", "vhdx"}:
-        raise RequestError(f"format {format!r} is not known: choose raw or vhdx")
+    check_can_be_made(format)
     if threads < 1:
         raise RequestError(f"{threads} threads cannot do any work")
     parameters = None
@@ -75,7 +75,7 @@ def convert(
             physical_sector_size=physical_sector_size,
             disk_id=disk_id,
         )
-    refuse_same_file(destination, stores_of(source))
+    refuse_same_file(destination, source.stores if isinstance(source, LayeredDevice) else ())
     total = count_data(source)  # also meets absent parents, before anything is written
     with open_destination(destination, overwrite=overwrite) as opened:
         target: Target

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vhdx.blockdev.device import BlockDevice
+from vhdx.disks.formats import FormatName, check_can_be_made
 from vhdx.errors import RequestError
 from vhdx.format.layout import ImageLayout
 from vhdx.ops.copying.parameters import image_parameters
@@ -28,7 +29,7 @@ class Measurement:
 def measure(
     source: BlockDevice | int,
     *,
-    format: Literal["raw", "vhdx"] = "raw",
+    format: FormatName = "raw",
     kind: Literal["dynamic", "fixed"] = "dynamic",
     block_size: int | None = None,
     logical_sector_size: int | None = None,
@@ -42,8 +43,7 @@ def measure(
 
     Raises: RequestError, ParentNotFoundError, FormatError, OSError.
     """
-    if format not in {"raw", "vhdx"}:
-        raise RequestError(f"format {format!r} is not known: choose raw or vhdx")
+    check_can_be_made(format)
     device = None if isinstance(source, int) else source
     size = source if isinstance(source, int) else source.size
     data = count_data(device, progress) if device else 0

@@ -7,7 +7,6 @@ of the bitmap, last. So whoever finds the entry finds the data that it names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,11 @@ from vhdx.storage.zeroes import write_zeroes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.engine.blocks.plan import BlockFacts, WritePlan
     from vhdx.engine.blocks.tables import BlockTables
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.geometry import Geometry
-
-ReadDisk = Callable[[int, int], bytes]
-"""`read(length, offset)`: bytes of the disk at a virtual offset, as the device that was asked to write reads them."""
 
 
 class BlockWriter:
@@ -50,7 +47,7 @@ class BlockWriter:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def write(self, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
         ticket = self._in_flight.begin()
         try:
@@ -85,7 +82,7 @@ class BlockWriter:
             self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)
 
     def _whole_sectors(
-        self, block: int, within: int, data: memoryview, read: ReadDisk
+        self, block: int, within: int, data: memoryview, read: DiskReader
     ) -> tuple[int, bytes | memoryview]:
         """Complete a range to whole sectors with what the disk holds there now: (offset in the block, content)."""
         sector_size = self._geometry.logical_sector_size
@@ -132,7 +129,7 @@ class BlockWriter:
 
     # -- zeroing and trimming ----------------------------------------------------------------------------------
 
-    def zero(self, block: int, within: int, length: int, read: ReadDisk, *, may_unmap: bool) -> None:
+    def zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         ticket = self._in_flight.begin()
         try:
@@ -151,7 +148,7 @@ class BlockWriter:
         finally:
             self._in_flight.end(ticket)
 
-    def _zero(self, block: int, within: int, length: int, read: ReadDisk, *, may_unmap: bool) -> None:
+    def _zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         facts = self._tables.facts(block)
         whole = self.is_whole(block, within, length)
         if facts.full_place and not (whole and may_unmap and not self._keeps_space):
@@ -167,7 +164,7 @@ class BlockWriter:
             for start, count in aligned_pieces(within, length, self._geometry.logical_sector_size):
                 self._zero_part(block, start, count, read, may_punch=may_unmap)
 
-    def _zero_part(self, block: int, within: int, length: int, read: ReadDisk, *, may_punch: bool) -> None:
+    def _zero_part(self, block: int, within: int, length: int, read: DiskReader, *, may_punch: bool) -> None:
         """Zero whole sectors, or a part of one, in a block that leaves others to the parent."""
         facts = self._tables.facts(block)
         plan = plan_write(facts, whole=False)

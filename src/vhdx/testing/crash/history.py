@@ -1,10 +1,12 @@
 """What a disk may hold after a crash, sector by sector, from the marks of what was asked of it.
 
-Every action marks its beginning and its end in the record of the store. A sector may hold what any action
-that had begun left there, unless that action is superseded: another one that began after it had ended is
-durable, because a flush that began after the other's end has completed (or the other had force unit access).
-Whoever fails, or is at work when the process is killed, has no effect later on. What a killed process had done
-and not flushed may be there or not for ever: no later flush covers it, for part of it was in that process alone.
+Every action marks its beginning and its end in the record of the store. A sector may hold what any action that had
+begun left there, unless that action is superseded: another one that began after its end is durable, because it had
+force unit access, or because a flush that began after the other's end has completed.
+
+An action that fails, or that is under way when the process is killed, changes nothing afterwards. What a killed
+process had done and not flushed may be there or not for ever: no later flush covers it, for part of it was in that
+process alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,7 +42,7 @@ class ZeroedSectors(Mapping[int, bytes]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Action:
-    """Something asked of a disk: it changes sectors, or makes everything durable, or both for its own."""
+    """A request to a disk: it changes sectors, makes everything durable, or changes sectors durably."""
 
     number: int
     name: str
@@ -56,13 +58,13 @@ class Action:
 
 
 class ActionPhase(Enum):
-    """Where an action is."""
+    """How far an action has come."""
 
     BEGUN = "begun"
     ENDED = "ended"
     FAILED = "failed"
     KILLED = "killed"
-    """It is the end of a process, and of all that was at work in it."""
+    """The process was killed: every action that was under way in it is over."""
 
 
 SESSION_BEGINS: Final = "a session begins"
@@ -193,7 +195,7 @@ class History:
                 yield from (first + at // SECTOR_SIZE for at in _differences(data, _ZEROES[: len(data)]))
 
     def _settle(self, action: Action) -> bool:
-        """Drop what an action that has ended made obsolete."""
+        """Drop the values that cannot be there any more since an action has ended."""
         if action.flushes:
             began = self._begun[action.number]
             return self._prune(

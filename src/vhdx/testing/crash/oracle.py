@@ -1,6 +1,7 @@
-"""Judges one crash state: opens for writing, passes the check, holds nothing but what it may hold.
+"""Judges one crash state.
 
-And goes on: a further write and flush must succeed and be there after the next crash, and after a close.
+The file must open for writing, pass the check, and hold nothing but what it may hold. A further write and flush must
+succeed, and what was written must be there after the next crash, and after a close.
 """
 
 import itertools
@@ -24,10 +25,10 @@ FURTHER: Final = 1_000_000
 
 
 class Violation(NamedTuple):
-    """Something that a crash must not do."""
+    """What is wrong with a crash state."""
 
     kind: str
-    """Short, the same for the same kind of trouble."""
+    """A few words, the same for all states with the same kind of trouble."""
     detail: str
 
 
@@ -162,7 +163,7 @@ class Oracle:
         faults = self.subject.faults(store.content, fault=fault)
         if faults:
             return Violation("after a close: check finds faults", "; ".join(faults))
-        if choice % 4:  # the content was compared after the flush; once in a while it is once more
+        if choice % 4:  # the content has been compared after the flush: a sample is compared once more
             return None
         closed = self.examine(store.content, history, label="after a close: ", check=False)
         return closed if isinstance(closed, Violation) else None

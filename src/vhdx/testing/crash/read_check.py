@@ -1,4 +1,4 @@
-"""Were the reads right that ran beside writes? From the marks of one record."""
+"""Judges, from the marks of one record, the reads that ran beside writes."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

@@ -37,10 +37,10 @@ class CrashPlan:
 
     limits: CrashLimits = _NO_LIMITS
     nested_limit: int = 4
-    """Moments of what follows a crash at which a second crash is tried.
+    """How many second crashes are tried after a state that needs a replay: in the replay, and in what follows it.
 
-    So many for a state that needs a replay, one for every fourth of the others; and for every second one of
-    which the medium has lost a piece, one while the writer changes what it keeps twice.
+    After every fourth of the other states one is tried. After every second state of which the medium has lost a
+    piece, one is tried while the writer changes what it keeps twice. 0: none at all.
     """
     max_states: int | None = None
     """The run is done after so many distinct states; None: no limit."""

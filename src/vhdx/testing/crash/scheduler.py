@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from vhdx._sync import Mutex
 
 PATIENCE_SECONDS: Final = 120.0
-"""How long a run may take in all; longer means that a thread waits for something else than its turn."""
+"""How long a run may take in all. One that takes longer has a thread that waits for something else than its turn."""
 
 Chooser = Callable[[int | None, Sequence[int]], int]
 """Says which thread goes on: (the one that ran, if it can go on; all that can) to one of them."""

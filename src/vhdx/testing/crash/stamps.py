@@ -1,4 +1,4 @@
-"""Sectors that say whose they are: which write put them where, so that one in a wrong place can be named."""
+"""Test content: each sector names the write that put it there and its place, so a misplaced one is recognised."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ PARENT: Final = 1
 FIRST: Final = 2
 """Generation of what an image held before the test wrote to it; later ones count its sessions."""
 GARBAGE: Final = 0xDEAD
-"""Generation of what lies in file space that belongs to no block: nobody must ever see it."""
+"""Generation of what lies in file space that belongs to no block: no read may ever return it."""
 
 
 class Stamp(NamedTuple):

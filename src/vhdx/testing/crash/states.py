@@ -7,6 +7,8 @@ subsets are tried, above it all prefixes, single drops, single keeps, pairs and 
 the newest one together with each other one, and any number of them at random. A crash is tried after every step
 of the record. Of the pieces that a file keeps twice, the medium may lose one at any time, and with the power all
 those that were being written, whatever was kept of the changes.
+
+The digest of a state is known before a byte of the file is put together; `content` puts it together.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Where the fields of a sound image lie, found in its bytes, so that mutations can aim at them."""
+"""Where the fields of a sound image lie, found in its bytes, so that mutations can change single fields."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What mutations work on: a file, its anatomy, and one source of chance."""
+"""What mutations work on: a file, where its structures lie, and the random numbers of one seed."""
 
 import random
 import struct

@@ -1,4 +1,4 @@
-"""Mutations that claim much: full tables, huge disks, long logs, paths that lead elsewhere."""
+"""Mutations that make a file claim much: full tables, huge disks, long logs, paths that lead elsewhere."""
 
 import struct
 from typing import Final

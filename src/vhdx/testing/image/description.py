@@ -67,8 +67,7 @@ class ImageDescription:
         self._end = self.data_offset
         self.headers = [self._sound_header(1), self._sound_header(2)]
         self.region_tables = [RegionTableFields(self._sound_regions()) for _ in range(2)]
-        is_fixed = kind == "fixed"
-        items = sound_items(self.geometry, physical_sector_size, self.disk_id, is_fixed)
+        items = sound_items(self.geometry, physical_sector_size, self.disk_id, kind == "fixed")
         self.metadata = MetadataFields(items)
         self.locator = sound_locator(data_write_guid("parent")) if self.geometry.has_parent else None
         self.bat: dict[int, int] = {}
@@ -79,7 +78,7 @@ class ImageDescription:
         """Bytes by file offset, later ones over earlier ones."""
         self.log_entries: list[LogEntryFields] = []
         self.patches: list[tuple[int, bytes, bool]] = []
-        if is_fixed:
+        if kind == "fixed":
             self._allocate_every_block()
 
     def _allocate_every_block(self) -> None:

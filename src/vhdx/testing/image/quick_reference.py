@@ -1,7 +1,7 @@
-"""The reference reader in a hurry: the same decisions, but for runs of sectors, and no byte fetched twice.
+"""A faster reference reader: it decides for runs of sectors at a time, and fetches no byte twice.
 
 `ReferenceDisk` takes seconds for a disk of a few MiB whose log is dirty. This one remembers BAT entries, reads
-bitmaps a page at a time, and lets C code compute checksums. It finds and parses every structure as
+bitmaps a page at a time, and has checksums computed by C code. It finds and parses every structure as
 `ReferenceDisk` does, and shares nothing else with the library.
 """
 
@@ -34,7 +34,6 @@ class QuickImage(ReferenceImage):
         super().__init__(source)
 
     def read_file(self, length: int, offset: int) -> bytes:
-        """Bytes of the file as they are after replay."""
         if offset + length > self.file_size:
             raise ValueError("read past the end of the file")
         result = bytearray(length)
@@ -51,14 +50,12 @@ class QuickImage(ReferenceImage):
         return bytes(result)
 
     def entry(self, index: int) -> tuple[int, int]:
-        """State and file offset of a BAT entry."""
         found = self._entries.get(index)
         if found is None:
             found = self._entries[index] = super().entry(index)
         return found
 
     def sector_bit(self, sector: int) -> bool:
-        """Whether the sector bitmap says that a sector is in this file."""
         chunk, bit = divmod(sector, 1 << 23)
         state, offset = self.entry(chunk * (self.ratio + 1) + self.ratio)
         if state not in (6, 7):
