@@ -28,22 +28,17 @@ mutant: Final = MUTANTS.add
 
 @mutant(BlockWriter, "bits are cached before the payload is written")
 def _(engine: Wrong) -> None:
-    right = BlockWriter._write_partial
+    right = BlockWriter._marked
 
-    def write_partial(
-        self: BlockWriter,
-        block: int,
-        facts: BlockFacts,
-        plan: WritePlan,
-        within: int,
-        length: int,
-        put: Callable[[int], None],
-    ) -> None:
-        places: list[int] = []
-        right(self, block, facts, plan, within, length, places.append)
-        put(*places)
+    @contextmanager
+    def marked(
+        self: BlockWriter, block: int, facts: BlockFacts, plan: WritePlan, within: int, length: int
+    ) -> Iterator[int]:
+        with right(self, block, facts, plan, within, length) as place:
+            pass
+        yield place
 
-    engine.replace(right, write_partial)
+    engine.replace(right, marked)
 
 
 def _when_a_block_gets_space(
@@ -334,6 +329,6 @@ def _(engine: Wrong) -> None:
 @mutant(BlockTables, "a failed write gives back space that an entry names")
 def _(engine: Wrong) -> None:
     def give_back(self: BlockTables, space: Space, entry: int) -> None:
-        self._session.undo(space)
+        self._session.give_back(space)
 
     engine.replace(BlockTables._give_back, give_back)
