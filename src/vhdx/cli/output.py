@@ -89,6 +89,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "code": finding.code.value,
         "structure": finding.structure,
         "file-offset": finding.file_offset,
+        "problem": finding.problem,
         "rule": finding.rule,
         "found": finding.found,
         "expected": finding.expected,

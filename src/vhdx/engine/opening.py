@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vhdx._text import counted, spelled
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.header_pair import HeaderPair, read_header_pair
 from vhdx.errors import LogReplayRequiredError
@@ -38,7 +39,7 @@ from vhdx.format.region_table import (
     RegionTable,
     check_regions,
 )
-from vhdx.report import Breach, Report
+from vhdx.report import Breach, CopyDamage, Report
 from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, both_ends, pread
 
@@ -111,9 +112,9 @@ def read_identifier(store: ByteStore, file_size: int, breach: Breach) -> FileIde
     """Read the identifier. Raises: FormatError through `breach`; OSError."""
     data = pread(store, IDENTIFIER_SIZE, 0)
     if data[: len(SIGNATURE)] != SIGNATURE:
-        found = repr(data[: len(SIGNATURE)])
-        hint = f"the file is not a VHDX but {recognise(*both_ends(store, PROBE_SIZE))}"
-        breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="b'vhdxfile'", hint=hint)
+        found = spelled(data[: len(SIGNATURE)])
+        hint = f"it is {recognise(*both_ends(store, PROBE_SIZE))}"
+        breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="'vhdxfile'", hint=hint)
     if file_size < HEADER_SECTION_SIZE:
         found = f"{file_size} bytes"
         breach(RuleCode.FILE_TRUNCATED, "file", None, found=found, expected=f">= {HEADER_SECTION_SIZE}")
@@ -138,7 +139,7 @@ def _replay(
     from vhdx.engine.log_replay import replay_in_memory
 
     replay = replay_in_memory(store, header, file_size, report.breach)
-    found = f"{len(replay.entries)} entries to replay"
+    found = f"{counted(len(replay.entries), 'entry', 'entries')} to replay"
     report.breach(RuleCode.LOG_DIRTY, "log", where, found=found)
     return replay
 
@@ -150,12 +151,14 @@ def read_region_tables(
 
     Raises: FormatError through `breach`; OSError.
     """
+    damage = CopyDamage(breach)
     first, second = (
         RegionTable.decode(
-            pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, breach
+            pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, damage.breach
         )
         for index, offset in enumerate(REGION_TABLE_FILE_OFFSETS)
     )
+    damage.report(is_other_good=first is not None or second is not None)
     table = first if first is not None else second
     if table is None:
         breach(RuleCode.REGION_TABLE_NONE_VALID, "region tables", REGION_TABLE_FILE_OFFSETS[0])
