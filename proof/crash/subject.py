@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import vhdx
 from vhdx._sync import Sync
-from vhdx.disks.chain import Disk
+from vhdx.disks.chain import Disk, open_chain
 from vhdx.disks.image import Image
+from vhdx.disks.options import OpenOptions
 from vhdx.engine.tuning import DEFAULT_PAGE_CAPACITY, DEFAULT_TUNING, Tuning
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
 from vhdx.ops.check import check
@@ -48,8 +49,8 @@ class VhdxSubject:
         """Open a file for writing. Raises: what `vhdx.open` does."""
         tuning = _tuning if sync is None else replace(_tuning, sync=cast(Sync, sync))
         parents = [RecordingStore(parent, f"parent {depth}") for depth, parent in enumerate(self.parents, 1)]
-        device: Any = cast(Any, vhdx.open)(store, "r+", parents=parents, tuning=tuning)
-        return cast(CrashDevice, device)
+        options = OpenOptions(mode="r+", parents=parents, tuning=tuning)
+        return cast(CrashDevice, open_chain(store, options))
 
     def faults(
         self, content: Content, *, after_crash: bool = False, fault: MediaFault | None = None

@@ -48,14 +48,14 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py flush: `self._reclaim()` before `self._committer.flush()`": (
         "what may be punched was settled by earlier commits; the rest is punched by the next flush"
     ),
-    "block_writer.py _write_partial: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
+    "block_writer.py _marked: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
         "no sector without a bit is read from the block; it is zeroed for readers that ignore the bitmap, and for"
         " the part behind the disk's end"
     ),
     "tables.py mark_sectors: `if plan.clears_bitmap: ...` before `if plan.needs_space or is_full: ...`": (
         "both changes are applied at once"
     ),
-    "tables.py _bitmap_of: no `session.store.write_zeroes(space.length, space.file_offset)`": (
+    "session.py take_for_tables: no `self.store.write_zeroes(space.length, space.file_offset)`": (
         "a block's bits are cleared in the entry that makes it partially present; others mean nothing"
     ),
     "session.py change: no `self._committer.flush()`": (

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from proof.mutants.wrong import Named, Wrong
 from vhdx._buffer import Buffer
 from vhdx._units import MIB, align_up
-from vhdx.disks.writable_device import WritableLayers
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine import header_pair, log_replay
 from vhdx.engine.header_pair import HeaderPair
 from vhdx.engine.log_replay import LogEntry, LogRing, Replay
@@ -114,9 +114,9 @@ def _(engine: Wrong) -> None:
     engine.replace(right, flush)
 
 
-@mutant(WritableLayers, "force unit access does not flush")
+@mutant(LayeredDevice, "force unit access does not flush")
 def _(engine: Wrong) -> None:
-    engine.replace(WritableLayers._after, lambda self, writer, *, fua: None)
+    engine.replace(LayeredDevice._after_change, lambda self, writer, *, fua: None)
 
 
 # -- the session -----------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from typing import Final
 
 from proof.mutants.wrong import Named, Wrong
 from vhdx._units import MIB
+from vhdx.blockdev.device import DiskReader
 from vhdx.disks.layered_device import LayeredDevice
-from vhdx.disks.writable_device import WritableLayers
-from vhdx.engine.blocks.block_writer import BlockWriter, ReadDisk
+from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.blocks.plan import BlockFacts, WritePlan
 from vhdx.engine.blocks.tables import BlockTables
 from vhdx.engine.page_cache import PAGE_SIZE, PageCache, PageChange, entry_change
@@ -28,22 +28,17 @@ mutant: Final = MUTANTS.add
 
 @mutant(BlockWriter, "bits are cached before the payload is written")
 def _(engine: Wrong) -> None:
-    right = BlockWriter._write_partial
+    right = BlockWriter._marked
 
-    def write_partial(
-        self: BlockWriter,
-        block: int,
-        facts: BlockFacts,
-        plan: WritePlan,
-        within: int,
-        length: int,
-        put: Callable[[int], None],
-    ) -> None:
-        places: list[int] = []
-        right(self, block, facts, plan, within, length, places.append)
-        put(*places)
+    @contextmanager
+    def marked(
+        self: BlockWriter, block: int, facts: BlockFacts, plan: WritePlan, within: int, length: int
+    ) -> Iterator[int]:
+        with right(self, block, facts, plan, within, length) as place:
+            pass
+        yield place
 
-    engine.replace(right, write_partial)
+    engine.replace(right, marked)
 
 
 def _when_a_block_gets_space(
@@ -88,7 +83,7 @@ def _(engine: Wrong) -> None:
     right = BlockWriter.write
     places: dict[int, int] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         if block in places:
             self._store.pwrite(data, places[block] + within)
         else:
@@ -156,7 +151,7 @@ def _(engine: Wrong) -> None:
     right, facts = BlockWriter.write, BlockTables.facts
     looked_up: dict[int, BlockFacts] = {}
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         looked_up[get_ident()] = facts(self._tables, block)
         try:
             right(self, block, within, data, read)
@@ -194,16 +189,20 @@ def _(engine: Wrong) -> None:
     engine.replace(PageCache._page, page)
 
 
-@mutant(WritableLayers, "a reader takes no ticket")
+@mutant(LayeredDevice, "a reader takes no ticket")
 def _(engine: Wrong) -> None:
-    engine.replace(WritableLayers._fill, LayeredDevice._fill)
+    def fill(self: LayeredDevice, view: memoryview, offset: int) -> None:
+        self._check_usable()
+        self._read(view, offset)
+
+    engine.replace(LayeredDevice._fill, fill)
 
 
 @mutant(BlockWriter, "an overwrite takes no ticket")
 def _(engine: Wrong) -> None:
     right = BlockWriter.write
 
-    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
+    def write(self: BlockWriter, block: int, within: int, data: memoryview, read: DiskReader) -> None:
         place = self._tables.full_place(block)
         if place:
             self._session.begin()
@@ -330,6 +329,6 @@ def _(engine: Wrong) -> None:
 @mutant(BlockTables, "a failed write gives back space that an entry names")
 def _(engine: Wrong) -> None:
     def give_back(self: BlockTables, space: Space, entry: int) -> None:
-        self._session.undo(space)
+        self._session.give_back(space)
 
     engine.replace(BlockTables._give_back, give_back)

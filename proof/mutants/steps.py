@@ -21,15 +21,15 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from proof.mutants.wrong import Mutant, Wrong
 from vhdx.engine import blocks, page_cache, session
 
-_JUDGES: Final = ("check_sound", "_judge", "_refuse", "assert_never")
+_JUDGES: Final = ("check_sound", "poison.check", "poison.take", "_judge", "_refuse", "assert_never")
 """Refuse what is wrong already. Hostile images and failures are for tests/cases, fuzz and tests/writing."""
-_HOST_SPACE: Final = ("reserve", "forget", "provide", "_reserve_host_space")
+_HOST_SPACE: Final = ("reserve", "forget", "_reserve_host_space")
 """Ask the host for space ahead: tests/writing/test_space.py."""
 _CLOSING: Final = ("in_flight.close", "wait_until")
 """Wait for other threads before a disk is closed: tests/writing/test_closing.py."""
 _SPACE: Final = (
     *("allocator.free", "allocator.freeze", "allocator.settle", "allocator.reclaim", "allocator.undo"),
-    *("_reclaim", "give_back", "_give_back", "_collect", "_add_free", "punch"),
+    *("_reclaim", "give_back", "_give_back", "session.free", "_collect", "_add_free", "punch"),
     *("free.add", "free.update", "freed.add", "settled.add", "joined.append"),
     *("in_flight.end", "active.pop"),
 )

@@ -7,17 +7,18 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from vhdx.disks.formats import FORMATS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vhdx.disks.parents import ParentPolicy
+    from vhdx.disks.options import OpenOptions, ParentPolicy
 
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _MAX_DIGITS: Final = 20
 _MIN_WIDTH: Final = 40
 _DEFAULT_WIDTH: Final = 100
 
-FORMATS: Final = ("raw", "vhdx")
 SECTOR_SIZES: Final = (512, 4096)
 
 
@@ -161,12 +162,30 @@ def add_parents(parser: Parser) -> None:
     group.add_argument("--no-parents", action="store_true", help="open no parent")
 
 
-def parent_policy(options: argparse.Namespace) -> ParentPolicy:
-    """Where parents may be looked for, as the options of `add_parents` say."""
+def opening(options: argparse.Namespace, *, writable: bool = False) -> OpenOptions:
+    """How to open what the command names, as the options of `add_opening` and, if there are, `add_parents` say.
+
+    To write, those of `add_writing` are needed, too. Raises: UsageError for options that exclude each other.
+    """
+    from vhdx.disks.options import OpenOptions
+
+    if writable and options.force_share:
+        raise UsageError("--force-share is for reading: two writers would destroy the image")
+    return OpenOptions(
+        mode="r+" if writable else "r",
+        parents=_parents(options) if "no_parents" in options else "same-dir",
+        strict=options.strict,
+        lock=not options.force_share,
+        no_lock_ok=writable and options.no_lock,
+        ignore_change_tracking=writable and options.ignore_change_tracking,
+    )
+
+
+def _parents(options: argparse.Namespace) -> ParentPolicy:
     if options.no_parents:
         return "none"
     if options.parent_root is not None:
-        from vhdx.disks.parents import ParentRoot
+        from vhdx.disks.options import ParentRoot
 
         return ParentRoot(options.parent_root)
     if options.parent:
@@ -179,7 +198,7 @@ def add_format(parser: Parser, flag: str = "-f", of: str = "the image") -> None:
     parser.add_argument(
         flag,
         dest="format" if flag == "-f" else "second_format",
-        choices=FORMATS,
+        choices=tuple(FORMATS),
         help=f"format of {of} (default: what its content says)",
     )
 

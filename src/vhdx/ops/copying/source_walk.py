@@ -1,6 +1,5 @@
 """Walking a disk that is to be copied: which parts hold data, and where that data can be had."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -51,19 +50,6 @@ class DeviceReader:
         self._device.pread_into(buffer, file_offset)
         with memoryview(buffer) as view:
             return view.nbytes
-
-
-def stores_of(device: BlockDevice) -> list[ByteStore]:
-    """Every store that a device reads from, as far as the device tells: leaf, parents, or a raw file."""
-    layers = getattr(device, "images", None) or (device,)
-    stores = (getattr(layer, "file_store", None) or getattr(layer, "store", None) for layer in layers)
-    return [store for store in stores if store is not None]
-
-
-def read_part(store: "ByteStore | DeviceReader", view: memoryview, file_offset: int) -> None:
-    """Fill a buffer from a store. Raises: OSError, also if the file ends before that."""
-    if store.pread_into(view, file_offset) < len(view):
-        raise OSError(errno.EIO, "the file has become shorter while it was read", store.name)
 
 
 def count_data(source: BlockDevice, progress: Progress = no_progress) -> int:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from vhdx.disks.image import Source, open_store
 from vhdx.engine.header_pair import HeaderPair, read_header_pair, slot_name
 from vhdx.engine.opening import read_identifier
 from vhdx.format import header, region_table
@@ -22,6 +21,7 @@ from vhdx.ops.dump.metadata import dump_metadata
 from vhdx.ops.dump.structure import Structure, collect, guard
 from vhdx.report import Report
 from vhdx.storage.base import ByteStore, pread, pread_zero_extended
+from vhdx.storage.source import Source, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +37,8 @@ def dump(source: Source, *, lock: bool = True) -> Iterator[Structure]:
 
     Raises: NotVhdxError if the file has no trace of a VHDX; ImageLockedError, OSError.
     """
-    store, is_owned = open_store(source, lock=lock)
-    try:
+    with reading(source, lock=lock) as store:
         yield from _FileDump(store).structures()
-    finally:
-        if is_owned:
-            store.close()
 
 
 class _FileDump:
