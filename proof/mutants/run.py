@@ -89,19 +89,27 @@ def report(mutants: list[Mutant], options: argparse.Namespace) -> int:
     clues = read_clues()
     found: dict[str, Clue] = {}
     names: dict[str, list[str]] = {KILLED: [], SURVIVED: [], BROKEN: []}
-    for mutant, verdict in verdicts(mutants, options, clues if options.clues else {}):
-        print(
-            f"{verdict.outcome:8} {mutant.name}\n           {verdict.text.partition(chr(10))[0][:200]}",
-            flush=True,
-        )
-        if mutant is not AS_IT_IS:
-            names[verdict.outcome].append(mutant.name)
-            if verdict.clue is not None:
-                found[mutant.name] = verdict.clue
-        elif verdict.outcome != SURVIVED:
-            return 1
-    if options.remember:
-        write_clues({**clues, **found})
+    try:
+        for mutant, verdict in verdicts(mutants, options, clues if options.clues else {}):
+            print(
+                f"{verdict.outcome:8} {mutant.name}\n{'':11}{verdict.text.splitlines()[0][:200]}", flush=True
+            )
+            if mutant is not AS_IT_IS:
+                names[verdict.outcome].append(mutant.name)
+                if verdict.clue is not None:
+                    found[mutant.name] = verdict.clue
+            elif verdict.outcome != SURVIVED:
+                return 1
+    finally:
+        if options.remember:
+            write_clues({**clues, **found})
+    status = summarise(names)
+    print(f"{time.monotonic() - started:.0f} s")
+    return status
+
+
+def summarise(names: Mapping[str, list[str]]) -> int:
+    """Say how many mutants had which outcome, and which of them should have had another; the exit status."""
     unknown = sorted(set(names[SURVIVED]) - HARMLESS.keys())
     print(f"{len(names[KILLED])} killed, {len(names[SURVIVED])} survived, {len(names[BROKEN])} broken;")
     print(f"{len(names[SURVIVED]) - len(unknown)} of the survivors are known to be harmless")
@@ -109,7 +117,6 @@ def report(mutants: list[Mutant], options: argparse.Namespace) -> int:
         print(f"not known to be harmless: {name}")
     for name in sorted(HARMLESS.keys() & set(names[KILLED])):
         print(f"not so harmless: {name}")
-    print(f"{time.monotonic() - started:.0f} s")
     return 1 if unknown or names[BROKEN] else 0
 
 
