@@ -17,9 +17,9 @@ from vhdx.cli.background import Background, fork_to_background
 from vhdx.cli.options import add_format, add_image, add_opening, add_parents, add_writing
 from vhdx.cli.output import complain, escape, print_fields, quote, short_size
 from vhdx.cli.sources import open_source
-from vhdx.errors import ImageLockedError, ParentNotFoundError
+from vhdx.errors import ParentNotFoundError
 from vhdx.fuse.files import disk_files
-from vhdx.fuse.holders import listed, users_of_file, users_of_mount
+from vhdx.fuse.holders import listed, users_of_mount
 from vhdx.fuse.mount import Mount, check_directory, check_fuse
 from vhdx.guest.partitions import read_partitions
 
@@ -73,11 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace) -> Disk | RawDevice:
-    try:
-        disk = open_source(options.image, options, options.format, writable=options.read_write)
-    except ImageLockedError as error:
-        users = users_of_file(options.image)
-        raise ImageLockedError(f"{error}; open in: {listed(users)}" if users else str(error)) from error
+    disk = open_source(options.image, options, options.format, writable=options.read_write)
     if not getattr(disk, "is_complete", True):
         disk.close()
         raise ParentNotFoundError(
