@@ -41,7 +41,7 @@ def open_store(
         return cast("ByteStore", source), False
     if not (hasattr(source, "read") and hasattr(source, "seek")):
         raise TypeError(_what_to_give(source))
-    return fileobj.store_of(source, lock=lock, no_lock_ok=no_lock_ok), True
+    return fileobj.store_of(cast("IO[bytes]", source), lock=lock, no_lock_ok=no_lock_ok), True
 
 
 @contextmanager
