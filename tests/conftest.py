@@ -11,9 +11,14 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.media import loop_device, small_file_system
 from support.samples import SAMPLES, SAMPLES_FOLDER
+
+# No test asserts a time: an example may take as long as a busy machine needs.
+settings.register_profile("vhdx", deadline=None)
+settings.load_profile("vhdx")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

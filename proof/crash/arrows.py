@@ -12,9 +12,7 @@ from vhdx.format.log import (
     LogEntryHeader,
     decode_descriptors,
 )
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Change, ChangeKind, RecordingStore, Step, StepKind
-from vhdx.testing.crash.tally import Moment
+from vhdx.testing.crash import Change, ChangeKind, Content, Moment, RecordingStore, Step, StepKind
 
 NOTHING: Final = "-    nothing yet"
 GUIDS: Final = "w,d  new GUIDs in a header"
@@ -51,7 +49,7 @@ ARROWS: Final = (
 """What an enumeration must meet, each on both sides."""
 
 
-class VhdxRoles:
+class ArrowNames:
     """Names the moments of one record."""
 
     def __init__(self, start: Content) -> None:
@@ -70,7 +68,7 @@ class VhdxRoles:
         ended = 0
         for step in steps:
             if step.kind is StepKind.ISSUED and step.change is not None:
-                moment = Moment(self._role(step.change), step.change)
+                moment = Moment(self._arrow(step.change), step.change)
                 if moment.arrow is GUIDS:
                     ended = len(found)
                 if moment.arrow is EMPTY_ENTRY:
@@ -81,9 +79,9 @@ class VhdxRoles:
             found.append(moment)
         return found
 
-    def _role(self, change: Change) -> str:
+    def _arrow(self, change: Change) -> str:
         if change.kind is ChangeKind.WRITE and change.file_offset in HEADER_FILE_OFFSETS:
-            return self._header_role(change.data)
+            return self._header_arrow(change.data)
         if self._replaying:
             return REPLAY
         if self._header.log_length == 0:
@@ -91,10 +89,10 @@ class VhdxRoles:
         if change.kind is ChangeKind.TRUNCATE:
             return GROWTH if change.size_after > change.size_before else SHRINK
         if 0 <= change.file_offset - self._header.log_offset < self._header.log_length:
-            return self._entry_role(change.data)
+            return self._entry_arrow(change.data)
         return IN_PLACE if change.file_offset // LOG_SECTOR_SIZE in self._targets else PAYLOAD
 
-    def _header_role(self, data: bytes) -> str:
+    def _header_arrow(self, data: bytes) -> str:
         """Of a pair of headers that are changed alike, the second one changes nothing that is not changed yet."""
         before, after = self._header, Header.decode_unchecked(data)
         self._header = after
@@ -106,16 +104,16 @@ class VhdxRoles:
         ):
             self._last_header = GUIDS
         elif before.log_guid != after.log_guid:
-            self._last_header = self._log_role(after)
+            self._last_header = self._log_arrow(after)
         return self._last_header
 
-    def _log_role(self, after: Header) -> str:
+    def _log_arrow(self, after: Header) -> str:
         if after.log_guid != ZERO_GUID:
             return LOG_ON
-        role, self._replaying = REPLAYED if self._replaying else END, False
-        return role
+        arrow, self._replaying = REPLAYED if self._replaying else END, False
+        return arrow
 
-    def _entry_role(self, data: bytes) -> str:
+    def _entry_arrow(self, data: bytes) -> str:
         header = LogEntryHeader.decode(data)
         if header.descriptor_count == 0:
             return EMPTY_ENTRY
@@ -124,6 +122,6 @@ class VhdxRoles:
         return ENTRY
 
 
-def vhdx_roles(start: Content, steps: Sequence[Step]) -> list[Moment]:
+def arrow_names(start: Content, steps: Sequence[Step]) -> list[Moment]:
     """Name every moment of a record that began with a file."""
-    return VhdxRoles(start).moments(steps)
+    return ArrowNames(start).moments(steps)

@@ -8,15 +8,20 @@ from proof.crash.subject import VhdxSubject
 from vhdx._units import MIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.sector_bitmap import set_bits
-from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import FIRST, PARENT, garbage, stamps
-from vhdx.testing.crash.states import durable_content
-from vhdx.testing.crash.subject import fixed_entropy
-from vhdx.testing.image.builder import ImageBuilder
-from vhdx.testing.image.log_entries import data_change, zero_change
-from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.crash import (
+    Content,
+    DiskShape,
+    Driver,
+    Operation,
+    RecordingStore,
+    Verb,
+    durable_content,
+    fixed_entropy,
+    garbage,
+    stamped_sectors,
+)
+from vhdx.testing.crash.stamps import FIRST, PARENT
+from vhdx.testing.image import ImageBuilder, QuickDisk, data_change, zero_change
 
 TAIL: Final = 65536
 """Bytes of the last block that are on the disk."""
@@ -113,7 +118,7 @@ def child(block_size: int = MIB, sector_size: int = 512) -> CrashBase:
     image.add_partial_block(
         partial,
         {
-            sector: stamps(0, partial * block_size + sector * sector_size, 512 * per_sector, FIRST)
+            sector: stamped_sectors(0, partial * block_size + sector * sector_size, 512 * per_sector, FIRST)
             for sector in (0, 2, 3, 9, 15)
         },
     )
@@ -210,7 +215,7 @@ def _stamp(image: ImageBuilder, block: int, file_offset: int, generation: int) -
     start = block * image.geometry.block_size
     length = min(image.geometry.block_size, image.geometry.virtual_size - start)
     for at in (0, length - _EDGE):
-        image.content.append((file_offset + at, stamps(0, start + at, _EDGE, generation)))
+        image.content.append((file_offset + at, stamped_sectors(0, start + at, _EDGE, generation)))
 
 
 def _fill(image: ImageBuilder, block: int) -> None:

@@ -1,4 +1,4 @@
-"""Crash states by the thousand: every image of `crash_bases`, short sequences first, then long random ones."""
+"""Campaigns: as many crash states of an image, or of a program of several threads, as are asked for."""
 
 import random
 from collections import deque
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from proof.crash.arrows import vhdx_roles
 from proof.crash.bases import BASES, CrashBase
 from proof.crash.record_rules import record_faults
 from proof.crash.threads import ThreadProgram, judge_threads, thread_records
@@ -14,6 +13,7 @@ from proof.crash.workloads import (
     SHORT_LOG,
     Workload,
     classic_workloads,
+    crash_run,
     full_log_workload,
     random_workload,
     record,
@@ -21,12 +21,16 @@ from proof.crash.workloads import (
     short_workloads,
     try_record,
 )
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Operation, Verb, short_sequences
-from vhdx.testing.crash.oracle import Violation
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.states import CrashLimits
-from vhdx.testing.crash.tally import CrashFinding, CrashTally
+from vhdx.testing.crash import (
+    CrashFinding,
+    CrashLimits,
+    CrashTally,
+    Medium,
+    Operation,
+    Verb,
+    Violation,
+    short_sequences,
+)
 
 BRIEF: Final = CrashLimits(per_point=8)
 """Few states at each moment, so that a small run sees many moments."""
@@ -99,16 +103,7 @@ def base_campaign(name: str, states: int, *, seed: int = 0, mode: str = "thoroug
         "exhaustive": (EXHAUSTIVE, exhaustive_workloads(base)),
     }[mode]
     tally, medium = CrashTally(), Medium(base.content)
-    run = CrashRun(
-        base.subject,
-        base.shape,
-        limits=limits,
-        roles=vhdx_roles,
-        tally=tally,
-        max_states=states,
-        nested_limit=2,
-        seed=seed,
-    )
+    run = crash_run(base, tally, limits=limits, max_states=states, seed=seed)
     for workload in workloads:
         store, first = record(workload)
         for fault in record_faults(store.start, store.steps):
@@ -138,13 +133,12 @@ def program_campaign(
     for store in thread_records(program, schedules, seed):
         for fault in record_faults(store.start, store.steps) if rules else ():
             tally.findings.append(CrashFinding(Violation("rule", fault), program.name, "no crash"))
-        run = CrashRun(
-            program.base.subject,
-            program.base.shape,
+        nested_limit = int(points >= THOROUGH_POINTS and tally.schedules % 3 == 0)
+        run = crash_run(
+            program.base,
+            tally,
             limits=CrashLimits(per_point=3),
-            roles=vhdx_roles,
-            tally=tally,
-            nested_limit=int(points >= THOROUGH_POINTS and tally.schedules % 3 == 0),
+            nested_limit=nested_limit,
             seed=f"{seed} {tally.schedules}",
         )
         judge_threads(run, program, store, medium, point_count=points)

@@ -25,7 +25,7 @@ from types import FrameType
 from proof.crash.bases import BASES
 from proof.crash.campaign import base_campaign, program_campaign
 from proof.crash.threads import all_programs
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import CrashTally
 
 WEIGHTS = {"dynamic": 4, "child": 4, "dynamic-32m": 1, "child-32m": 1}
 """Shares of the states; 2 where none is named."""

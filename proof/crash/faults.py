@@ -15,14 +15,23 @@ from typing import Final
 
 from proof.crash.bases import CrashBase
 from vhdx._units import MIB
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Driver, Operation, Verb
-from vhdx.testing.crash.oracle import Oracle
-from vhdx.testing.crash.recording_store import Call, Fault, RecordingStore
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.states import CrashLimits
-from vhdx.testing.crash.subject import fixed_entropy
+from vhdx.testing.crash import (
+    Call,
+    CrashLimits,
+    CrashPlan,
+    CrashRun,
+    Driver,
+    Fault,
+    History,
+    Medium,
+    Operation,
+    Oracle,
+    Points,
+    RecordingStore,
+    Verb,
+    Violation,
+    fixed_entropy,
+)
 
 STANDARD_PROGRAM: Final = (
     Operation(Verb.WRITE, MIB, 4096),
@@ -111,14 +120,18 @@ class FaultLoop:
         with fixed_entropy("after a fault"):
             oracle = Oracle(self.base.subject, self.base.shape)
             examined = oracle.examine(trial.store.content, history, label="reopened: ")
-            violation = examined.violation or oracle.go_on(examined, len(trial.store.steps), None)
+            violation = (
+                examined
+                if isinstance(examined, Violation)
+                else oracle.go_on(examined, len(trial.store.steps), None)
+            )
         if violation is not None:
             return f"{violation.kind}: {violation.detail}"
-        run = CrashRun(self.base.subject, self.base.shape, limits=self._limits, nested_limit=0)
-        points = frozenset(
-            self._points(0, trial.first_end) + self._points(trial.first_end, len(trial.store.steps))
+        run = CrashRun(self.base.subject, self.base.shape, CrashPlan(self._limits, nested_limit=0))
+        points = Points.at(
+            {*self._points(0, trial.first_end), *self._points(trial.first_end, len(trial.store.steps))}
         )
-        run.run(self._medium.copy(), trial.store.steps, History(self.base.disk), only_points=points)
+        run.run(self._medium.copy(), trial.store.steps, History(self.base.disk), points=points)
         self.tally.states += run.tally.distinct
         return next(map(str, run.tally.findings), None)
 

@@ -20,18 +20,19 @@ from typing import NamedTuple
 
 import vhdx
 from vhdx._units import MIB
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.compare import compare
 from vhdx.ops.create import create
 from vhdx.rules import Severity
-from vhdx.testing.crash.pages import SECTOR_SIZE, ZERO_SECTOR
-from vhdx.testing.crash.stamps import Stamp, describe_sector, stamps
+from vhdx.testing.crash import SECTOR_SIZE, ZERO_SECTOR, Stamp, describe_sector, stamped_sectors
 
+_CHECKOUT = Path(__file__).parents[2]
+"""Where `python -m proof...` is found."""
 SIZE = 24 * MIB + 4096
 BLOCK_SIZE = MIB
 
 
-class Operation(NamedTuple):
+class DiskRequest(NamedTuple):
     """One request; `length` 0 is a flush."""
 
     number: int
@@ -48,7 +49,7 @@ class Operation(NamedTuple):
 class Part(NamedTuple):
     """What one of those who wrote at the same time did before they were killed."""
 
-    operations: Sequence[Operation]
+    operations: Sequence[DiskRequest]
     """All that it did, or may have done."""
     last_flush: int
     """Operations with a smaller number were there when a flush began that has returned."""
@@ -58,20 +59,20 @@ Attack = Callable[[Path, random.Random, int], Sequence[Part]]
 """Writes to an image, with stamps of this generation, until it is killed."""
 
 
-def operations(seed: int, count: int) -> list[Operation]:
+def operations(seed: int, count: int) -> list[DiskRequest]:
     """What the writer does, the same for the one who judges it."""
     chance = random.Random(seed)
     found = []
     for number in range(count):
         draw = chance.random()
         if draw < 0.25:
-            found.append(Operation(number, 0, 0, False))
+            found.append(DiskRequest(number, 0, 0, False))
         elif draw < 0.4:
             block = chance.randrange(SIZE // BLOCK_SIZE)
-            found.append(Operation(number, block * BLOCK_SIZE, BLOCK_SIZE, True))
+            found.append(DiskRequest(number, block * BLOCK_SIZE, BLOCK_SIZE, True))
         else:
             offset = chance.randrange(SIZE - 16384) & ~511
-            found.append(Operation(number, offset, 512 * chance.choice((1, 3, 8, 32)), False))
+            found.append(DiskRequest(number, offset, 512 * chance.choice((1, 3, 8, 32)), False))
     return found
 
 
@@ -87,7 +88,7 @@ def write(path: Path, seed: int, count: int, generation: int) -> None:
             elif operation.zeroes:
                 disk.write_zeroes(operation.length, operation.offset)
             else:
-                data = stamps(operation.number, operation.offset, operation.length, generation)
+                data = stamped_sectors(operation.number, operation.offset, operation.length, generation)
                 disk.pwrite(data, operation.offset)
 
 
@@ -113,9 +114,7 @@ class Judge:
 
     def examine(self) -> None:
         """Judge the image, and from then on expect what it holds. Raises: AssertionError."""
-        faults = [
-            f for f in check_image(self.path).findings() if f.severity in (Severity.ERROR, Severity.LEAK)
-        ]
+        faults = [f for f in check(self.path).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
         assert not faults, faults
         with vhdx.open(self.path) as disk:
             content = disk.pread(SIZE, 0)
@@ -175,14 +174,14 @@ def run_and_kill(path: Path, chance: random.Random, generation: int) -> list[Par
         "-m",
         "proof.crash.killing",
         "--write",
-        str(path),
+        str(path.resolve()),
         str(seed),
         str(count),
         str(generation),
     ]
     last = -1
     patience, delay = chance.randrange(1, 60), chance.random() * 0.004
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_CHECKOUT) as process:
         assert process.stdout is not None
         for line in process.stdout:
             last = int(line)

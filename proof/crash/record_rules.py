@@ -1,4 +1,4 @@
-"""Rules that a record of a VHDX writer must keep whatever crashes: judged once for a record, not for each state.
+"""Rules of the commit order, judged once for a record of a VHDX writer instead of for each state after a crash.
 
 - in each session, before any other change both headers are durable with new write GUIDs
 - never are both headers being written at once
@@ -12,7 +12,7 @@ from typing import Final
 
 from vhdx._units import div_ceil
 from vhdx.disks.image import Image
-from vhdx.engine.scan.large_table import BlockScan
+from vhdx.engine.scan.table import judge_table
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE
 from vhdx.format.header import HEADER_SIZE, Header
 from vhdx.format.log import (
@@ -22,9 +22,7 @@ from vhdx.format.log import (
     decode_descriptors,
     rebuild_sector,
 )
-from vhdx.testing.crash.history import SESSION_BEGINS
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Change, ChangeKind, RecordingStore, Step, StepKind
+from vhdx.testing.crash import SESSION_BEGINS, Change, ChangeKind, Content, RecordingStore, Step, StepKind
 
 _IDENTIFIER_END: Final = 0x10000
 _FIRST_LOGGED: Final = 0x30000
@@ -148,10 +146,9 @@ class RecordRules:
 def _structures_end(content: Content) -> int:
     """End of the last structure of a file, as it is without its log."""
     with Image.open(RecordingStore(content), replay="ignore") as image:
-        scan = BlockScan(image.bat, image.opened.block_rules)
-        for _ in scan.findings():
-            pass
-        return max(scan.blocks_end, image.opened.block_rules.structures_end)
+        rules = image.opened.block_rules
+        summary = judge_table(image.bat, rules, lambda _: None)
+        return max(summary.blocks_end, rules.structures_end)
 
 
 def record_faults(start: Content, steps: Sequence[Step]) -> list[str]:

@@ -1,25 +1,42 @@
 """The library's own writer, as the crash kit needs to know it."""
 
-from collections.abc import Collection, Sequence
-from typing import Any, Final, cast
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final, cast
 
 import vhdx
-from vhdx.disks.chain import Disk
+from vhdx._sync import Sync
+from vhdx.disks.chain import Disk, open_chain
 from vhdx.disks.image import Image
+from vhdx.disks.options import OpenOptions
+from vhdx.engine.tuning import DEFAULT_PAGE_CAPACITY, DEFAULT_TUNING, Tuning
 from vhdx.format.constants import HEADER_FILE_OFFSETS, LOG_SECTOR_SIZE, REGION_TABLE_FILE_OFFSETS
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import ByteStore, pread_zero_extended
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import garbage
-from vhdx.testing.crash.states import MediaFault
-from vhdx.testing.crash.subject import CrashDevice, ReplayEffect
+from vhdx.testing.crash import Content, CrashDevice, MediaFault, RecordingStore, ReplayEffect, garbage
 
 _HEADER_LOST: Final = frozenset({RuleCode.HEADER_CHECKSUM, RuleCode.HEADER_SIGNATURE})
 """What a check may say after a crash: one header was being written, or the medium lost it."""
 _TABLE_LOST: Final = frozenset({RuleCode.REGION_TABLE_CHECKSUM, RuleCode.REGION_TABLE_SIGNATURE})
 """What a check may say as long as nobody has repaired a region table that the medium lost."""
+
+
+_tuning = DEFAULT_TUNING
+"""How files are opened now: see `tuned`."""
+
+
+@contextmanager
+def tuned(*, log_capacity: int | None = None, page_capacity: int = DEFAULT_PAGE_CAPACITY) -> Iterator[None]:
+    """Open files so that only so many bytes of a log are used, and only so many clean pages kept."""
+    global _tuning  # noqa: PLW0603 - the kit opens files deep inside, and knows nothing of tuning
+    before = _tuning
+    _tuning = Tuning(log_capacity=log_capacity, page_capacity=page_capacity)
+    try:
+        yield
+    finally:
+        _tuning = before
 
 
 class VhdxSubject:
@@ -30,10 +47,10 @@ class VhdxSubject:
 
     def open(self, store: ByteStore, sync: object = None) -> CrashDevice:
         """Open a file for writing. Raises: what `vhdx.open` does."""
-        options: dict[str, Any] = {} if sync is None else {"sync": sync}
+        tuning = _tuning if sync is None else replace(_tuning, sync=cast(Sync, sync))
         parents = [RecordingStore(parent, f"parent {depth}") for depth, parent in enumerate(self.parents, 1)]
-        device: Any = cast(Any, vhdx.open)(store, "r+", parents=parents, **options)
-        return cast(CrashDevice, device)
+        options = OpenOptions(mode="r+", parents=parents, tuning=tuning)
+        return cast(CrashDevice, open_chain(store, options))
 
     def faults(
         self, content: Content, *, after_crash: bool = False, fault: MediaFault | None = None
@@ -44,7 +61,7 @@ class VhdxSubject:
             tolerated = {*tolerated, *_TABLE_LOST}
         return [
             str(finding)
-            for finding in check_image(RecordingStore(content)).findings()
+            for finding in check(RecordingStore(content)).findings()
             if (finding.severity in (Severity.ERROR, Severity.LEAK) and finding.code not in tolerated)
             or (finding.code is RuleCode.LOG_DIRTY and not after_crash)
         ]

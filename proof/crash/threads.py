@@ -1,27 +1,31 @@
 """Programs of two and three threads on one disk, and how to try schedules and crashes of them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from unittest import mock
 
 from proof.crash.bases import TAIL, CrashBase, child, child_without_bitmap, dirty, dynamic, long_table
-from vhdx._sync import THREADS
+from proof.crash.subject import tuned
 from vhdx._units import MIB
-from vhdx.engine.page_cache import PageCache
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Driver, Operation, Verb
-from vhdx.testing.crash.oracle import Violation
-from vhdx.testing.crash.read_check import wrong_reads
-from vhdx.testing.crash.recording_store import RecordingStore, Step
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.scheduler import Scheduler
-from vhdx.testing.crash.schedules import explore, seeded
-from vhdx.testing.crash.states import some_points
-from vhdx.testing.crash.subject import fixed_entropy
-from vhdx.testing.crash.tally import CrashFinding
+from vhdx.engine.tuning import DEFAULT_PAGE_CAPACITY
+from vhdx.testing.crash import (
+    CrashFinding,
+    CrashRun,
+    Driver,
+    History,
+    Medium,
+    Operation,
+    RecordingStore,
+    Scheduler,
+    Step,
+    Verb,
+    Violation,
+    explore,
+    fixed_entropy,
+    seeded,
+    some_points,
+    wrong_reads,
+)
 
 _READ = partial(Operation, Verb.READ)
 _WRITE = partial(Operation, Verb.WRITE)
@@ -45,7 +49,7 @@ class ThreadProgram:
     base: CrashBase
     threads: tuple[tuple[Operation, ...], ...]
     before: tuple[Operation, ...] = ()
-    cache_pages: int | None = None
+    cache_pages: int = DEFAULT_PAGE_CAPACITY
     """Clean pages that the library keeps in memory; None: as many as it likes."""
 
 
@@ -124,20 +128,10 @@ def _children() -> Iterator[ThreadProgram]:
     yield ThreadProgram("replay in a child", dirty(diff, _LOGGED), replay)
 
 
-@contextmanager
-def page_capacity(pages: int | None) -> Iterator[None]:
-    """Make the library keep so few clean pages that it has to read them again."""
-    if pages is None:
-        yield
-    else:
-        with mock.patch.object(PageCache.__init__, "__defaults__", (pages, THREADS)):
-            yield
-
-
 def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
     """Run a program under a schedule; return the record. Raises: what an operation does; DeadlockError."""
     store = RecordingStore(program.base.content, checkpoint=scheduler.checkpoint)
-    with fixed_entropy(program.name), page_capacity(program.cache_pages):
+    with fixed_entropy(program.name), tuned(page_capacity=program.cache_pages):
         driver = Driver(program.base.subject, store, program.base.shape, sync=scheduler)
         driver.perform_all(program.before)
         scheduler.run(*(partial(driver.perform_all, operations) for operations in program.threads))
@@ -196,5 +190,5 @@ def judge_threads(
             store.steps,
             History(program.base.disk),
             workload=program.name,
-            only_points=some_points(store.steps, point_count, always=(end,)),
+            points=some_points(store.steps, point_count, always=(end,)),
         )

@@ -1,27 +1,34 @@
-"""What to do to the images of `crash_bases`, and how to try every crash of it."""
+"""Workloads: what is done to the images of `bases`, and how every crash of it is tried."""
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from proof.crash.arrows import arrow_names
 from proof.crash.bases import CrashBase
-from vhdx.engine.session.log_writer import LogWriter
-from vhdx.testing.crash.history import History, Mark, Phase
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import (
-    MAX_WHOLE_WRITE,
+from proof.crash.subject import tuned
+from vhdx.testing.crash import (
+    ActionPhase,
+    CrashLimits,
+    CrashPlan,
+    CrashRun,
+    CrashTally,
     Driver,
+    History,
+    Mark,
+    Medium,
     Operation,
+    RecordingStore,
+    Step,
+    StepKind,
     Verb,
+    fixed_entropy,
     random_sequence,
     short_sequences,
+    some_points,
 )
-from vhdx.testing.crash.recording_store import RecordingStore, Step, StepKind
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.states import some_points
-from vhdx.testing.crash.subject import fixed_entropy
+from vhdx.testing.crash.operations import MAX_WHOLE_WRITE
 
 SHORT_LOG: Final = 5 * 4096
 """A log that has room for the empty entry and two more of one page each."""
@@ -47,22 +54,11 @@ class Workload:
         return f"[{self.base.name}{log}] {'; '.join(steps)}"
 
 
-@contextmanager
-def log_capacity(limit: int | None) -> Iterator[None]:
-    """Make the library use only so many bytes of a log."""
-    before = LogWriter.capacity_limit
-    LogWriter.capacity_limit = limit
-    try:
-        yield
-    finally:
-        LogWriter.capacity_limit = before
-
-
 def record(workload: Workload) -> tuple[RecordingStore, int]:
     """Do a workload; return the store and the first step at which a crash is worth trying."""
     store = RecordingStore(workload.base.content)
     first = 0
-    with log_capacity(workload.log_capacity), fixed_entropy("workload"):
+    with tuned(log_capacity=workload.log_capacity), fixed_entropy("workload"):
         driver = Driver(workload.base.subject, store, workload.base.shape)
         for index, operation in enumerate(workload.operations):
             if index == len(workload.operations) - 1 and workload.last_only:
@@ -71,6 +67,20 @@ def record(workload: Workload) -> tuple[RecordingStore, int]:
         if workload.closes:
             driver.close()
     return store, first
+
+
+def crash_run(
+    base: CrashBase,
+    tally: CrashTally,
+    *,
+    limits: CrashLimits,
+    nested_limit: int = 2,
+    max_states: int | None = None,
+    seed: int | str = 0,
+) -> CrashRun:
+    """A run on one image that counts in `tally`, by the arrows of the commit order."""
+    plan = CrashPlan(limits, nested_limit, max_states, moment_names=arrow_names)
+    return CrashRun(base.subject, base.shape, plan, tally=tally, seed=seed)
 
 
 def try_workload(run: CrashRun, workload: Workload, medium: Medium) -> None:
@@ -83,14 +93,13 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
     """Try every crash of a workload that has been recorded, and judge what a close has left."""
     if workload.closes and _ends_what_began(store.steps):
         run.judge_closed(store.content, str(workload))
-    with log_capacity(workload.log_capacity):
+    with tuned(log_capacity=workload.log_capacity):
         run.run(
             medium.copy(),
             store.steps,
             History(workload.base.disk),
             workload=str(workload),
-            first_point=first,
-            only_points=some_points(store.steps, workload.point_count, first=first),
+            points=some_points(store.steps, workload.point_count, first=first),
         )
 
 
@@ -99,7 +108,7 @@ def _ends_what_began(steps: Sequence[Step]) -> bool:
     for step in reversed(steps):
         if step.kind is StepKind.ISSUED:
             return True
-        if isinstance(step.label, Mark) and step.label.phase is Phase.KILLED:
+        if isinstance(step.label, Mark) and step.label.phase is ActionPhase.KILLED:
             return False
     return False
 

@@ -15,7 +15,7 @@ with atheris.instrument_imports(
     import vhdx.ops.info  # noqa: F401 - imported here to be instrumented
 
 from proof.fuzz.embedding import examine_bytes
-from vhdx.testing.hostile.mutation_bases import BASE_NAMES
+from vhdx.testing.hostile import BASE_NAMES
 
 
 def test_one_input(data: bytes) -> None:

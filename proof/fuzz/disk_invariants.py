@@ -18,7 +18,7 @@ from vhdx._units import MIB
 from vhdx.blockdev.device import ZERO
 from vhdx.disks.chain import Disk
 from vhdx.storage.base import ByteStore, pread_zero_extended
-from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.image import QuickDisk
 
 MAX_EXTENTS: Final = 4000
 

@@ -14,9 +14,9 @@ from functools import cache
 
 from proof.fuzz.invariants import examine
 from vhdx.storage.base import ByteStore
-from vhdx.testing.hostile.mutation_bases import base_image, copy_store
-from vhdx.testing.hostile.mutation_canvas import Canvas
-from vhdx.testing.hostile.mutation_fields import Anatomy, anatomy_of
+from vhdx.testing.hostile import base_image, copy_store
+from vhdx.testing.hostile.anatomy import Anatomy, anatomy_of
+from vhdx.testing.hostile.canvas import Canvas
 
 MAX_PATCHES = 64
 SMALL_READS = 3 * 65536

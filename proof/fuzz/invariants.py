@@ -15,24 +15,23 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from proof.fuzz.disk_invariants import DiskExamination
-from proof.fuzz.examination_steps import InvariantError, Step, Steps
+from proof.fuzz.examination_steps import ExaminationStep, InvariantError, Steps, counted_checksums
 from proof.fuzz.work_limits import Limit, check_limit, open_limit, patched_sectors
 from vhdx._units import MIB
 from vhdx.disks.chain import open_disk
 from vhdx.disks.image import Image
 from vhdx.engine.opening import ReplayMode
 from vhdx.errors import FormatError
+from vhdx.findings import Finding
 from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.dump import dump
-from vhdx.ops.info import image_info
+from vhdx.ops.info import info
 from vhdx.ops.probe import probe
-from vhdx.report import Finding
-from vhdx.rules import RULES, OnOpen, Severity
+from vhdx.rules import OnOpen, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
-from vhdx.testing.stores import counted_checksums
 
-__all__ = ["Examination", "InvariantError", "Outcome", "examine"]
+__all__ = ["Examination", "ExaminationResult", "InvariantError", "examine"]
 
 WHOLE_DISK: Final = 6 * MIB
 """Disks of up to so many bytes are read as a whole, larger ones in places."""
@@ -40,7 +39,7 @@ MEMORY_LIMIT: Final = 64 * MIB
 """Peak of one examination, what is read included, without the check's map of the file (one bit for a MiB)."""
 
 
-class Outcome(NamedTuple):
+class ExaminationResult(NamedTuple):
     """What became of a file that broke no invariant."""
 
     kind: str
@@ -60,7 +59,7 @@ class Examination(Steps):
         super().__init__(stores)
         self._reading = DiskExamination(self, seed, whole_disk)
 
-    def run(self, depth: int = 0) -> Outcome:
+    def run(self, depth: int = 0) -> ExaminationResult:
         """Examine the file at `depth` by itself, and then the whole chain. Raises: InvariantError."""
         before = _fingerprint(self.originals[depth])
         with counted_checksums(self.work):
@@ -92,7 +91,7 @@ class Examination(Steps):
                 raise InvariantError("a strict open took what an ordinary one refused")
             if isinstance(step.result, Image) and replay == "auto" and not strict:
                 with self.step("info", check_limit(facts, patched_sectors(facts))):
-                    image_info(step.result)
+                    info(step.result)
         return opened[0]
 
     def _dump(self, depth: int) -> None:
@@ -110,7 +109,7 @@ class Examination(Steps):
         limit = check_limit(self.facts[depth], patched_sectors(self.facts[depth]))
         findings: list[Finding] = []
         with self.step("check", limit) as step:
-            findings.extend(check_image(self.stores[depth]).findings())
+            findings.extend(check(self.stores[depth]).findings())
             step.result = findings
         self.note(findings)
         return findings if step.error is None else None
@@ -120,10 +119,10 @@ class Examination(Steps):
         if findings is None:
             if tolerated:
                 raise InvariantError("check cannot judge what open takes")
-        elif not tolerated and all(RULES[finding.code].on_open is OnOpen.TOLERATE for finding in findings):
+        elif not tolerated and all(finding.code.on_open is OnOpen.TOLERATE for finding in findings):
             raise InvariantError("open refuses what check finds nothing wrong with")
 
-    def _open_chain(self, depth: int, findings: list[Finding] | None) -> Outcome:
+    def _open_chain(self, depth: int, findings: list[Finding] | None) -> ExaminationResult:
         limits = [open_limit(facts) for facts in self.facts]
         # Every store that was named is opened until the right one is met.
         limit = Limit(
@@ -136,12 +135,12 @@ class Examination(Steps):
             step.result = open_disk(self.stores[0], parents=self.stores[1:])
         disk = step.result if step.error is None else None
         if disk is None:
-            return Outcome("refused", _name_of(step), self.codes, "not compared")
+            return ExaminationResult("refused", _name_of(step), self.codes, "not compared")
         is_used = len(disk.images) > depth
         is_clean = is_used and findings is not None and not any(map(_is_error, findings))
         reference = self._reading.run(disk, is_clean=is_clean)
         self.note(disk.findings)
-        return Outcome("clean" if is_clean else "opened", "", self.codes, reference)
+        return ExaminationResult("clean" if is_clean else "opened", "", self.codes, reference)
 
 
 def examine(
@@ -151,7 +150,7 @@ def examine(
     seed: int = 0,
     measure_memory: bool = False,
     whole_disk: int = WHOLE_DISK,
-) -> Outcome:
+) -> ExaminationResult:
     """Examine a chain of files, leaf first, of which the one at `depth` is suspected.
 
     `seed` decides which requests are made; `whole_disk` is the size up to which disks are read as a whole.
@@ -175,7 +174,7 @@ def examine(
     return outcome
 
 
-def _name_of(step: Step) -> str:
+def _name_of(step: ExaminationStep) -> str:
     """What a step was refused by."""
     return step.error.code.value if isinstance(step.error, FormatError) else type(step.error).__name__
 

@@ -18,8 +18,7 @@ from typing import NamedTuple
 from proof.fuzz.invariants import InvariantError, examine
 from vhdx.rules import RuleCode
 from vhdx.storage.file import FileStore
-from vhdx.testing.hostile.mutation_bases import BaseImage, copy_store
-from vhdx.testing.hostile.mutator import Mutant
+from vhdx.testing.hostile import BaseImage, Mutant, copy_store
 
 BATCH = 200
 HANG_SECONDS = 60

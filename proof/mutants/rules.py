@@ -127,7 +127,7 @@ def instrument() -> tuple[dict[str, ast.Module], list[Site]]:
     reporters = find_reporters(trees.values())
     sites: list[Site] = []
     for path, tree in trees.items():
-        if not path.endswith(("vhdx/rules.py", "vhdx/report.py")):
+        if not path.endswith(("vhdx/rules.py", "vhdx/findings.py", "vhdx/report.py")):
             Instrument(str(Path(path).relative_to(SOURCE)), reporters, sites).visit(tree)
     return trees, sites
 

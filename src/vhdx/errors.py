@@ -5,7 +5,7 @@
         NotVhdxError                 it is something else
         CorruptImageError            damaged, truncated or hostile
         UnsupportedFeatureError      a version, region or metadata item that is not known
-      ImageStateError              the call does not fit the state of the open image
+      ImageStateError              the call does not fit the state of the open image, or of a check
         ReadOnlyImageError
         ImageClosedError
         ImagePoisonedError           an earlier write failed half-way
@@ -23,9 +23,15 @@ OSError passes through untouched. Nothing else that an image's content can cause
 All of them can be pickled.
 """
 
-from typing import Any
+from __future__ import annotations
 
-from vhdx.rules import RULES, RuleCode
+from typing import TYPE_CHECKING
+
+from vhdx.rules import OnOpen
+
+if TYPE_CHECKING:
+    from vhdx.findings import Finding
+    from vhdx.rules import RuleCode
 
 
 class VhdxError(Exception):
@@ -33,45 +39,46 @@ class VhdxError(Exception):
 
 
 class FormatError(VhdxError):
-    """An image breaks a rule of the format.
+    """An image breaks a rule of the format: `finding` says which, and where; its fields can be read here too."""
 
-    Attributes: `structure` (such as "header 1"), `file_offset` in bytes or None, `code` (the rule), `found`,
-    `expected` (texts, may be empty), `image` (the file's name or None).
-    """
-
-    def __init__(
-        self,
-        code: RuleCode,
-        structure: str,
-        file_offset: int | None = None,
-        *,
-        found: str = "",
-        expected: str = "",
-        hint: str = "",
-        image: str | None = None,
-    ) -> None:
-        self.code = code
-        self.structure = structure
-        self.file_offset = file_offset
-        self.found = found
-        self.expected = expected
-        self.hint = hint
+    def __init__(self, finding: Finding, image: str | None = None) -> None:
+        """`image` is the file's name, or None where it has none."""
+        self.finding = finding
         self.image = image
-        super().__init__(code, structure, file_offset)
+        super().__init__(finding, image)
+
+    @property
+    def code(self) -> RuleCode:
+        """The rule."""
+        return self.finding.code
+
+    @property
+    def structure(self) -> str:
+        """What breaks the rule, such as "header 1"."""
+        return self.finding.structure
+
+    @property
+    def file_offset(self) -> int | None:
+        """Bytes from the start of the file, or None where no single place is to blame."""
+        return self.finding.file_offset
+
+    @property
+    def found(self) -> str:
+        """What stands there; may be empty."""
+        return self.finding.found
+
+    @property
+    def expected(self) -> str:
+        """What should stand there; may be empty."""
+        return self.finding.expected
+
+    @property
+    def hint(self) -> str:
+        """What to do, where the rule's general advice does not fit; may be empty."""
+        return self.finding.hint
 
     def __str__(self) -> str:
-        image = f"{self.image}: " if self.image else ""
-        where = "" if self.file_offset is None else f" at file offset {self.file_offset:#x}"
-        rule = RULES[self.code]
-        found = f", found {self.found}" if self.found else ""
-        expected = f", expected {self.expected}" if self.expected else ""
-        advice = self.hint or rule.consequence
-        return (
-            f"{image}{self.structure}{where}: {rule.sentence} [{self.code.value}]{found}{expected}; {advice}"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.code, self.structure, self.file_offset), self.__dict__)
+        return f"{self.image}: {self.finding.message}" if self.image else self.finding.message
 
 
 class NotVhdxError(FormatError):
@@ -86,8 +93,19 @@ class UnsupportedFeatureError(FormatError):
     """The image needs a version, region, metadata item or locator type that is not known."""
 
 
+def refusal(finding: Finding, image: str | None = None) -> FormatError:
+    """The exception with which an image is refused for a finding."""
+    match finding.code.on_open:
+        case OnOpen.NOT_VHDX:
+            return NotVhdxError(finding, image)
+        case OnOpen.UNSUPPORTED:
+            return UnsupportedFeatureError(finding, image)
+        case _:
+            return CorruptImageError(finding, image)
+
+
 class ImageStateError(VhdxError):
-    """The call does not fit the state of the open image."""
+    """The call does not fit the state of the open image, or of a check that is under way."""
 
 
 class ReadOnlyImageError(ImageStateError):

@@ -1,64 +1,30 @@
 """Breaches of rules, collected or raised: the one way in which parsing code says that something is wrong."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from vhdx.errors import CorruptImageError, FormatError, NotVhdxError, UnsupportedFeatureError
-from vhdx.rules import RULES, OnOpen, RuleCode, Severity
-
-_EXCEPTIONS: dict[OnOpen, type[FormatError]] = {
-    OnOpen.NOT_VHDX: NotVhdxError,
-    OnOpen.UNSUPPORTED: UnsupportedFeatureError,
-}
+from vhdx.errors import refusal
+from vhdx.findings import Finding
+from vhdx.rules import OTHER_COPY, OnOpen, RuleCode
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One breach of a rule, found in one place."""
+class Breach(Protocol):
+    """How parsing code reports that a rule is broken: `Report.breach`.
 
-    code: RuleCode
-    structure: str
-    file_offset: int | None
-    """Bytes from the start of the file, or None where no single place is to blame."""
-    found: str = ""
-    expected: str = ""
-    hint: str = ""
+    Raises: FormatError (the subclass that fits) if the image is to be refused for it.
+    """
 
-    @property
-    def severity(self) -> Severity:
-        """How bad it is."""
-        return RULES[self.code].severity
-
-    @property
-    def rule(self) -> str:
-        """The rule, as a sentence."""
-        return RULES[self.code].sentence
-
-    @property
-    def consequence(self) -> str:
-        """What it means for the data, and what to do."""
-        return self.hint or RULES[self.code].consequence
-
-    def as_error(self, image: str | None = None) -> FormatError:
-        """Make the exception that refuses the image for this finding."""
-        kind = _EXCEPTIONS.get(RULES[self.code].on_open, CorruptImageError)
-        return kind(
-            self.code,
-            self.structure,
-            self.file_offset,
-            found=self.found,
-            expected=self.expected,
-            hint=self.hint,
-            image=image,
-        )
-
-    def __str__(self) -> str:
-        return f"{self.severity.value}: {self.as_error()}"
-
-
-def finding_of(error: FormatError) -> Finding:
-    """The finding that an exception was made from."""
-    return Finding(error.code, error.structure, error.file_offset, error.found, error.expected, error.hint)
+    def __call__(
+        self,
+        code: RuleCode,
+        structure: str,
+        file_offset: int | None = None,
+        *,
+        found: str = "",
+        expected: str = "",
+        hint: str = "",
+    ) -> None:
+        """The arguments are the fields of a `Finding`."""
 
 
 @dataclass(slots=True)
@@ -84,16 +50,19 @@ class Report:
         expected: str = "",
         hint: str = "",
     ) -> None:
-        """Report a breach.
+        """Make a finding and judge it: see `Breach`."""
+        self.judge(Finding(code, structure, file_offset, found, expected, hint))
 
-        Raises: FormatError (the subclass that fits) if the rule is one that open refuses.
+    def judge(self, finding: Finding) -> None:
+        """Keep a finding that is tolerated.
+
+        Raises: FormatError (the subclass that fits) if opening refuses an image for it.
         """
-        finding = Finding(code, structure, file_offset, found, expected, hint)
-        on_open = RULES[code].on_open
+        on_open = finding.code.on_open
         if on_open is OnOpen.TOLERATE or (on_open is OnOpen.STRICT and not self.strict):
             self.note(finding)
         else:
-            raise finding.as_error(self.image)
+            raise refusal(finding, self.image)
 
     def note(self, finding: Finding) -> None:
         """Add a finding without judging it."""
@@ -101,5 +70,38 @@ class Report:
             self.findings.append(finding)
 
 
-Breach = Callable[..., None]
-"""The type of `Report.breach`, for code that only needs to report."""
+class CopyDamage:
+    """Breaches in one of two copies, kept back until it is known whether the other copy is good."""
+
+    def __init__(self, breach: Breach) -> None:
+        self._breach = breach
+        self._damage: list[Finding] = []
+
+    def breach(
+        self,
+        code: RuleCode,
+        structure: str,
+        file_offset: int | None = None,
+        *,
+        found: str = "",
+        expected: str = "",
+        hint: str = "",
+    ) -> None:
+        """Keep a breach that is tolerated; another is reported at once: see `Breach`."""
+        if code.on_open is OnOpen.TOLERATE:
+            self._damage.append(Finding(code, structure, file_offset, found, expected, hint))
+        else:
+            self._breach(code, structure, file_offset, found=found, expected=expected, hint=hint)
+
+    def report(self, *, is_other_good: bool) -> None:
+        """Report what was kept back, and what it means. Raises: as `Breach`."""
+        hint = OTHER_COPY if is_other_good else ""
+        for kept in self._damage:
+            self._breach(
+                kept.code,
+                kept.structure,
+                kept.file_offset,
+                found=kept.found,
+                expected=kept.expected,
+                hint=kept.hint or hint,
+            )

@@ -9,14 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vhdx
-from proof.crash.programs import need, run
+from support.programs import need, run
 from support.tables import Gpt, GptSlot, MemoryDisk, Slot, boot_record, disk_of
+from support.units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.guest.partitions import PartitionTable, read_partitions
 from vhdx.testing import ImageBuilder
-
-KIB = 1 << 10
-MIB = 1 << 20
 
 
 def places(table: PartitionTable) -> dict[int, tuple[int, int]]:

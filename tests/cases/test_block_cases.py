@@ -18,8 +18,8 @@ from support.cases import (
     sound_child,
     store_of,
 )
+from support.units import MIB, TIB
 from vhdx import CorruptImageError, Image
-from vhdx._units import MIB, TIB
 from vhdx.format.bat import PayloadState
 from vhdx.rules import RuleCode
 from vhdx.storage.base import pread

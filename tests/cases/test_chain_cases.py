@@ -9,6 +9,7 @@ import pytest
 
 import vhdx
 from support.cases import codes, content_of, pattern, sound, sound_child, store_of
+from support.units import MIB
 from vhdx import (
     ChainCycleError,
     ChainError,
@@ -19,7 +20,6 @@ from vhdx import (
     ParentNotFoundError,
     ParentRequest,
 )
-from vhdx._units import MIB
 from vhdx.format import guids
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.rules import RuleCode

@@ -5,13 +5,12 @@ from uuid import UUID
 import pytest
 
 from support.cases import Case, assert_opens, assert_refused, assert_strict_only, content_of, each, sound
-from support.stores import CountingStore
+from support.units import GIB, MIB
 from vhdx import Image, NotVhdxError, UnsupportedFeatureError
-from vhdx._units import GIB, MIB
 from vhdx.format.guids import ZERO_GUID
 from vhdx.rules import RuleCode
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing import LOG_GUID, ImageBuilder
+from vhdx.testing import LOG_GUID, CountingStore, ImageBuilder
 
 
 def set_header(image: ImageBuilder, index: int, **fields: object) -> None:

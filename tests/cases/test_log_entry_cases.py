@@ -12,8 +12,8 @@ import pytest
 
 from support.cases import assert_opens, codes, content_of, store_of
 from support.dirty import GROWN, ZEROED, applied, grow, grow_then_zero, message_of_no_sequence, unlogged
+from support.units import MIB
 from vhdx import CorruptImageError, Image, LogReplayRequiredError
-from vhdx._units import MIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.log import LogChange
 from vhdx.rules import RuleCode
@@ -21,7 +21,7 @@ from vhdx.testing import (
     LOG_GUID,
     STALE_LOG_GUID,
     ImageBuilder,
-    LogEntry,
+    LogEntryFields,
     data_change,
     zero_change,
 )
@@ -33,27 +33,27 @@ HUGE_COUNT = struct.pack("<I", 0xFFFFFFFF)
 class EntryWound:
     number: int
     name: str
-    apply: Callable[[LogEntry], object]
+    apply: Callable[[LogEntryFields], object]
 
     @property
     def id(self) -> str:
         return f"case_{self.number:03}_{self.name.replace(' ', '_')}"
 
 
-def set_entry(entry: LogEntry, name: str, value: object) -> None:
+def set_entry(entry: LogEntryFields, name: str, value: object) -> None:
     setattr(entry, name, value)
 
 
-def patch(offset: int, layout: str, value: object) -> Callable[[LogEntry], object]:
+def patch(offset: int, layout: str, value: object) -> Callable[[LogEntryFields], object]:
     return lambda entry: entry.patch(offset, struct.pack(layout, value))
 
 
-def add_change(change: LogChange) -> Callable[[LogEntry], object]:
+def add_change(change: LogChange) -> Callable[[LogEntryFields], object]:
     """Sound in itself, but aimed where no entry may aim."""
     return lambda entry: set_entry(entry, "changes", (*entry.changes, change))
 
 
-def append_data(entry: LogEntry) -> None:
+def append_data(entry: LogEntryFields) -> None:
     low, high = struct.pack("<Q", entry.sequence_number)[:4], struct.pack("<Q", entry.sequence_number)[4:]
     entry.extra = b"data" + high + bytes(4084) + low
 
@@ -231,7 +231,7 @@ def test_case_052_sequence_that_fills_the_ring_is_replayed_once() -> None:
     store = store_of(image)
     with Image.open(store) as opened:
         assert opened.pread(opened.size, 0) == applied(GROWN, ZEROED)
-        assert store.bytes_read - opened.size <= 4 * MIB
+        assert store.work.bytes_read - opened.size <= 4 * MIB
 
 
 def test_case_052_one_entry_that_fills_the_ring_is_replayed() -> None:

@@ -7,23 +7,22 @@ import pytest
 
 from support.cases import assert_opens, codes, content_of, pattern, sound, sound_child, store_of
 from support.dirty import GROWN, ZEROED, applied, grow, grow_then_zero, message_of_no_sequence, unlogged
-from support.stores import CountingStore
+from support.units import GIB, MIB, TIB
 from support.work import lines_run
 from vhdx import CorruptImageError, FormatError, Image
-from vhdx._units import GIB, MIB, TIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.guids import BAT_REGION
 from vhdx.format.log import LogChange
 from vhdx.rules import RuleCode
 from vhdx.storage.base import pread_zero_extended
-from vhdx.testing import ImageBuilder, LogEntry, ReferenceDisk, data_change, zero_change
+from vhdx.testing import CountingStore, ImageBuilder, LogEntryFields, ReferenceDisk, data_change, zero_change
 
 
 def refusal(image: ImageBuilder) -> FormatError:
     store = store_of(image)
     with pytest.raises(CorruptImageError) as caught:
         Image.open(store)
-    assert store.bytes_read <= 4 * image.log_length + MIB
+    assert store.work.bytes_read <= 4 * image.log_length + MIB
     return caught.value
 
 
@@ -258,7 +257,7 @@ def test_zeroes_after_data_win(apart: bool) -> None:
     assert_opens(image, bytes(len(applied())), RuleCode.LOG_DIRTY)
 
 
-def claim_everywhere(image: ImageBuilder, make: Callable[[int], LogEntry]) -> None:
+def claim_everywhere(image: ImageBuilder, make: Callable[[int], LogEntryFields]) -> None:
     image.dirty_log()
     image.log_entries = [make(position) for position in range(0, image.log_length, 4096)]
 
@@ -267,8 +266,8 @@ def test_case_068_log_of_nothing_but_long_claims_is_refused_with_bounded_work() 
     """Every sector claims to be the longest entry possible, with as many descriptors as that can hold."""
     image = ImageBuilder(4 * MIB, log_length=MIB)
 
-    def claim(position: int) -> LogEntry:
-        entry = LogEntry(position, [], 7, position)
+    def claim(position: int) -> LogEntryFields:
+        entry = LogEntryFields(position, [], 7, position)
         entry.patch(8, struct.pack("<I", MIB))
         entry.patch(24, struct.pack("<I", (MIB - 64) // 32))
         return entry
@@ -281,9 +280,9 @@ def test_case_068_log_of_nothing_but_long_claims_is_refused_with_bounded_work() 
 def test_entries_that_claim_the_whole_log_are_dismissed_with_bounded_work(descriptors: int) -> None:
     image = ImageBuilder(4 * MIB, log_length=4 * MIB)
 
-    def claim(position: int) -> LogEntry:
+    def claim(position: int) -> LogEntryFields:
         changes = [zero_change(8 * MIB) for _ in range(descriptors)]
-        entry = LogEntry(position, changes, 7, position)
+        entry = LogEntryFields(position, changes, 7, position)
         entry.patch(8, struct.pack("<I", 4 * MIB))
         return entry
 
@@ -330,8 +329,8 @@ def test_case_068_empty_log_of_a_gib_costs_next_to_nothing() -> None:
     store = store_of(image)
     with Image.open(store) as opened:
         assert opened.pread(opened.size, 0) == applied(GROWN)
-        assert store.bytes_read <= 16 * MIB
-        assert store.largest_read <= 4 * MIB + MIB
+        assert store.work.bytes_read <= 16 * MIB
+        assert store.work.largest_read <= 4 * MIB + MIB
 
 
 def as_corrupt(error: FormatError) -> CorruptImageError:
@@ -355,7 +354,7 @@ def lone_heads_of_a_long_chain(log_length: int) -> ImageBuilder:
     image = ImageBuilder(log_length=log_length)
     positions = range(log_length // 2, log_length, 4096)
     image.dirty_log(*([[]] * len(positions)), tail=log_length - 4096)
-    image.log_entries += [LogEntry(at, (), 1 << 40, tail=0) for at in positions]
+    image.log_entries += [LogEntryFields(at, (), 1 << 40, tail=0) for at in positions]
     return image
 
 
@@ -379,7 +378,7 @@ def test_chain_that_goes_around_the_ring_is_walked_from_its_head() -> None:
     assert_opens(image, applied(GROWN), RuleCode.LOG_DIRTY)
 
 
-def test_head_whose_tail_is_another_chain_is_none() -> None:
+def test_head_whose_tail_lies_in_another_chain_is_not_a_head() -> None:
     image = unlogged()
     image.dirty_log(grow(image))
     image.log_run([], position=64 * 4096, sequence_number=7, tail=0)

@@ -16,8 +16,8 @@ from support.cases import (
     pattern,
     sound,
 )
+from support.units import GIB, KIB, MIB, TIB
 from vhdx import Image, UnsupportedFeatureError
-from vhdx._units import GIB, KIB, MIB, TIB
 from vhdx.format import guids
 from vhdx.format.metadata import KNOWN_ITEMS
 from vhdx.rules import RuleCode

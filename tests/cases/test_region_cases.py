@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 
 from support.cases import Case, assert_opens, assert_refused, assert_strict_only, content_of, each, sound
+from support.units import GIB, MIB
 from vhdx import Image, UnsupportedFeatureError
-from vhdx._units import GIB, MIB
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.rules import RuleCode
 from vhdx.testing import ImageBuilder, RegionFields

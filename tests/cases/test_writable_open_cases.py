@@ -4,8 +4,8 @@ import pytest
 
 from support.cases import Wound, content_of, sound, sound_child, store_of
 from support.dirty import grow, unlogged
+from support.units import GIB, MIB, TIB
 from vhdx import CorruptImageError, FormatError, Image
-from vhdx._units import GIB, MIB, TIB
 from vhdx.format.bat import PayloadState
 from vhdx.rules import RuleCode
 from vhdx.storage.base import pread_zero_extended

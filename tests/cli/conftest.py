@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import MIB, Argument, Outcome, Vhdx
+from support.command import Argument, Outcome, Vhdx
+from support.units import MIB
 from vhdx.cli.main import main
 from vhdx.testing import ImageBuilder
 

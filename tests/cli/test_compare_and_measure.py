@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import MIB, Vhdx
+from support.command import Vhdx
+from support.units import MIB
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_longer_disk_may_only_have_more_zeroes(vhdx: Vhdx, image: Path, raw_copy
     assert "sizes differ" in outcome.error_line
 
 
-def test_each_side_has_its_format(vhdx: Vhdx, image: Path) -> None:
+def test_format_of_either_side_can_be_named(vhdx: Vhdx, image: Path) -> None:
     assert vhdx("compare", "-f", "raw", "-F", "raw", image, image).code == 0
     assert vhdx("compare", "-F", "raw", image, image).code == 1
 
@@ -71,7 +72,7 @@ def test_measure_is_what_convert_makes(vhdx: Vhdx, image: Path, tmp_path: Path) 
     assert json.loads(outcome.out) == {"required": target.stat().st_size, "fully-allocated": 12 * MIB}
 
 
-def test_measure_for_people(vhdx: Vhdx, image: Path) -> None:
+def test_measure_is_printed_with_units_and_in_bytes(vhdx: Vhdx, image: Path) -> None:
     outcome = vhdx("measure", "-O", "raw", image)
     assert "fully allocated size: 8 MiB (8388608 bytes)" in outcome.out
 

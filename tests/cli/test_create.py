@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import MIB, Vhdx
+from support.command import Vhdx
+from support.units import MIB
 from vhdx import Image
 from vhdx import open as open_disk
 
@@ -58,7 +59,7 @@ def test_parent_elsewhere_is_told_with_the_option_that_allows_it(
     ("arguments", "reason"),
     [
         (["new.vhdx"], "SIZE"),
-        (["new.vhdx", "1.5G"], "smaller unit"),
+        (["new.vhdx", "1.1G"], "smaller unit"),
         (["new.vhdx", "0"], "positive"),
         (["new.vhdx", "513"], "multiple"),
         (["new.vhdx", "65T"], "64 TiB"),
@@ -72,7 +73,7 @@ def test_parent_elsewhere_is_told_with_the_option_that_allows_it(
         (["disk.vhdx", "8M"], "--force"),
     ],
 )
-def test_what_cannot_be_is_refused_and_leaves_nothing(
+def test_impossible_options_are_refused_and_leave_no_file(
     vhdx: Vhdx, image: Path, arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(image.parent)

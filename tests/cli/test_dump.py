@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.running import MIB, Vhdx
+from support.command import Vhdx
+from support.units import MIB
 from vhdx.format.guids import METADATA_REGION, VIRTUAL_DISK_SIZE
 from vhdx.testing import ImageBuilder, data_change
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cli.running import MIB, Argument, Vhdx
+from support.command import Argument, Vhdx
+from support.units import MIB
 from vhdx.format.guids import guid_text
 from vhdx.testing import ImageBuilder, LocatorPair
 
@@ -239,7 +240,7 @@ def test_nothing_of_the_file_is_changed(vhdx: Vhdx, windows_dirty_sample: Path, 
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is needed to see what is opened")
-def test_one_file_is_opened_and_no_other_looked_at(chain: list[Path], tmp_path: Path) -> None:
+def test_info_opens_one_file_and_looks_at_no_other(chain: list[Path], tmp_path: Path) -> None:
     log = tmp_path / "strace.log"
     leaf = chain[0]
     command: list[Argument] = ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=%file", "-o", log]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from cli.running import MIB, Argument, Vhdx
-from vhdx.storage import host
+from support.command import Argument, Vhdx
+from support.units import MIB
+from vhdx import _host
 from vhdx.testing import ImageBuilder
 
 Items = list[dict[str, Any]]
@@ -122,7 +123,7 @@ def test_damage_ends_the_map_with_an_error(vhdx: Vhdx, tmp_path: Path) -> None:
 
 @pytest.mark.interop
 @needs_qemu
-@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="hole seeking is switched off")
+@pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="hole seeking is switched off")
 def test_map_of_a_raw_file_is_that_of_qemu_img(vhdx: Vhdx, tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     with path.open("wb") as file:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Vhdx
+from support.command import Vhdx
 from support.mounting import need_fuse
 from vhdx.fuse import mount
 from vhdx.fuse.unmounting import is_mounted

@@ -25,7 +25,7 @@ from vhdx.cli.output import describe_os_error, escape, print_json_list, short_si
         ("\U000e0001", "\\U000e0001"),
     ],
 )
-def test_what_is_no_glyph_is_escaped(text: str, shown: str) -> None:
+def test_characters_that_show_nothing_are_escaped(text: str, shown: str) -> None:
     assert escape(text) == shown
 
 

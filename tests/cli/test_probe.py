@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 import vhdx as library
-from cli.running import Vhdx
+from support.command import Vhdx
 
 
 def test_vhdx_scores_100(vhdx: Vhdx, image: Path) -> None:
     assert vhdx("probe", image) == (0, f"vhdx 100 {image}\n", "")
 
 
-def test_every_file_is_told_and_one_that_is_none_makes_exit_code_1(
+def test_every_file_gets_a_line_and_one_that_is_no_vhdx_makes_exit_code_1(
     vhdx: Vhdx, image: Path, qcow2_like: Path
 ) -> None:
     expected = f"vhdx 0 {qcow2_like}\nvhdx 100 {image}\n"

@@ -40,11 +40,11 @@ def test_line_tells_share_rate_and_time_left() -> None:
     assert text == " 25.0 %  1 GiB of 4 GiB  102.4 MiB/s  0:30 left"
 
 
-def test_hours_are_told_as_such() -> None:
+def test_time_left_of_more_than_an_hour_is_shown_in_hours() -> None:
     assert progress_text(1, 3601, 1.0).endswith("1:00:00 left")
 
 
-def test_nothing_to_do_is_all_done() -> None:
+def test_operation_of_zero_bytes_is_shown_as_done() -> None:
     assert progress_text(0, 0, 1.0) == "100.0 %  0 bytes of 0 bytes"
 
 
@@ -79,7 +79,9 @@ def test_no_escape_sequences_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in terminal.getvalue()
 
 
-def test_elsewhere_it_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_line_is_not_shown_where_there_is_no_terminal_unless_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for always in (False, True):
         with ProgressLine(always=always) as progress:
             for step in range(101):

@@ -80,7 +80,7 @@ def test_a_path_that_is_too_long_says_so(tmp_path: Path) -> None:
         pass
 
 
-def test_other_machines_need_tls_or_a_word() -> None:
+def test_public_address_needs_tls_or_an_option() -> None:
     with (
         pytest.raises(UsageError, match="--tls-certs DIR, or say --allow-plaintext"),
         listen(Address(host="0.0.0.0", port=0), may_be_public=False),
@@ -90,7 +90,7 @@ def test_other_machines_need_tls_or_a_word() -> None:
         assert place.uri("x", tls=False).startswith("nbd://0.0.0.0:")
 
 
-def test_loopback_needs_nothing() -> None:
+def test_loopback_address_needs_neither_tls_nor_an_option() -> None:
     with listen(Address(host="localhost", port=0), may_be_public=False) as place:
         port = place.sockets[0].getsockname()[1]
         assert port

@@ -12,19 +12,30 @@ from hypothesis.stateful import (
 )
 
 import vhdx
-from proof.crash.subject import VhdxSubject
-from proof.crash.workloads import SHORT_LOG, log_capacity
-from vhdx._units import MIB
+from proof.crash.subject import VhdxSubject, tuned
+from proof.crash.workloads import SHORT_LOG
+from support.units import MIB
+from support.written_images import current_header
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash.history import History, Mark, ZeroedSectors
-from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.crash.pages import SECTOR_SIZE, Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import garbage
-from vhdx.testing.crash.states import CrashEnumerator, CrashLimits, CrashState
-from vhdx.testing.image.description import sound_locator
-from writing.disks import current_header
+from vhdx.testing.crash import (
+    SECTOR_SIZE,
+    Content,
+    CrashEnumerator,
+    CrashLimits,
+    CrashState,
+    DiskShape,
+    Driver,
+    History,
+    Mark,
+    Operation,
+    Points,
+    RecordingStore,
+    Verb,
+    ZeroedSectors,
+    garbage,
+)
+from vhdx.testing.image import sound_locator
 
 BLOCKS = 3
 SIZE = BLOCKS * MIB + 65536
@@ -56,7 +67,7 @@ class CrashHistories(RuleBasedStateMachine):
         self.before = Content.of(bytes(self.model))
 
     def _perform(self, verb: Verb, offset: int = 0, length: int = 0) -> None:
-        with log_capacity(self.capacity):
+        with tuned(log_capacity=self.capacity):
             self.driver.perform(Operation(verb, offset, min(length, SIZE - offset)))
         action = next(
             step.label.action for step in reversed(self.store.steps) if isinstance(step.label, Mark)
@@ -107,9 +118,7 @@ class CrashHistories(RuleBasedStateMachine):
         if not steps:
             return
         point = len(steps) if at_end else data.draw(st.integers(1, len(steps)))
-        states = list(
-            CrashEnumerator(self.store.start, steps, limits=LIMITS, only_points=frozenset((point,)))
-        )
+        states = list(CrashEnumerator(self.store.start, steps, limits=LIMITS, points=Points.at({point})))
         history = History(self.before)
         for step in steps[:point]:
             history.observe(step.label)
@@ -169,7 +178,6 @@ class CrashHistories(RuleBasedStateMachine):
 QUICK = settings(
     max_examples=60,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -5,9 +5,7 @@ import pytest
 from proof.crash.bases import BASES
 from vhdx.disks.image import Image
 from vhdx.format.bat import PayloadState
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.oracle import Oracle
-from vhdx.testing.crash.recording_store import RecordingStore
+from vhdx.testing.crash import History, Oracle, RecordingStore, Violation
 
 
 @pytest.mark.parametrize(
@@ -21,5 +19,5 @@ def test_block_that_nobody_wrote_to_and_that_is_lost_is_found(name: str, block: 
     entry = int(PayloadState.ZERO).to_bytes(8, "little")
     content.write(entry, table.file_offset + geometry.entry_of_block(block) * 8)
     examined = Oracle(base.subject, base.shape).examine(content, History(base.disk))
-    assert examined.violation is not None
-    assert examined.violation.kind == "wrong content"
+    assert isinstance(examined, Violation)
+    assert examined.kind == "wrong content"

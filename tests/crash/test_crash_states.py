@@ -6,10 +6,19 @@ from collections.abc import Callable
 import pytest
 
 from proof.crash.campaign import EXHAUSTIVE
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Call, Fault, RecordingStore
-from vhdx.testing.crash.states import CrashEnumerator, CrashLimits, CrashState, MediaFault, some_points
+from vhdx.testing.crash import (
+    Call,
+    Content,
+    CrashEnumerator,
+    CrashLimits,
+    CrashState,
+    Fault,
+    MediaFault,
+    Medium,
+    Points,
+    RecordingStore,
+    some_points,
+)
 
 
 def states_of(
@@ -124,7 +133,7 @@ def after_a_failed_flush(first: Work, second: Work, start: bytes) -> set[bytes]:
         store.flush()
     second(store)
     store.flush()
-    states = CrashEnumerator(store.start, store.steps, only_points={len(store.steps)})
+    states = CrashEnumerator(store.start, store.steps, points=Points.at({len(store.steps)}))
     return {content.read(content.size, 0) for content in (state.content() for state in states)}
 
 
@@ -265,7 +274,7 @@ def test_a_piece_is_lost_beside_any_one_change_kept_or_dropped(limit: int | None
     assert found == {(), tuple(numbers), *singles, *drops}
 
 
-def test_what_is_at_rest_may_be_spared() -> None:
+def test_limits_can_keep_the_medium_from_losing_what_nobody_is_writing() -> None:
     store = numbered_writes(1)
     faults = [MediaFault(f"copy {at}", at, b"?" * 512) for at in (0, 8192)]
     limits = CrashLimits(faults_at_rest=False)
@@ -315,12 +324,11 @@ def test_an_exhaustive_run_tries_every_subset_of_ten_changes() -> None:
 def test_where_crashes_are_tried_depends_on_the_seed_and_holds_what_is_always_tried() -> None:
     store = numbered_writes(10)
     steps = store.steps
-    assert some_points(steps, None) is None
+    assert some_points(steps, None) == Points()
     points = some_points(steps, 3, always=(len(steps),))
-    assert points is not None
     drawn = [points.drawn(seed) for seed in range(6)]
     assert len(set(drawn)) > 1
     assert drawn == [points.drawn(seed) for seed in range(6)]
-    assert all(len(steps) in found for found in drawn)
-    tried = {state.point for state in CrashEnumerator(store.start, steps, only_points=points, seed=4)}
-    assert tried == points.drawn(4)
+    assert all(found is not None and len(steps) in found for found in drawn)
+    tried = {state.point for state in CrashEnumerator(store.start, steps, points=points, seed=4)}
+    assert frozenset(tried) == points.drawn(4)

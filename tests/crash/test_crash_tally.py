@@ -1,9 +1,9 @@
 """Distinct states are counted once, and at each arrow of the commit order, on the side on which they are."""
 
-from proof.crash.arrows import END, ENTRY, GUIDS, IN_PLACE, LOG_ON, PAYLOAD, RESTART, vhdx_roles
+from proof.crash.arrows import END, ENTRY, GUIDS, IN_PLACE, LOG_ON, PAYLOAD, RESTART, arrow_names
 from proof.crash.bases import dynamic
 from proof.crash.workloads import record, short_log_workload
-from vhdx.testing.crash.tally import CrashTally, Side
+from vhdx.testing.crash import CrashTally, Side
 
 
 def test_a_state_that_is_met_at_two_arrows_is_one_state() -> None:
@@ -43,7 +43,7 @@ def test_arrows_come_in_the_order_of_the_commit() -> None:
     workload = short_log_workload(dynamic())
     store, _ = record(workload)
     arrows: list[str] = []
-    for moment in vhdx_roles(store.start, store.steps):
+    for moment in arrow_names(store.start, store.steps):
         if not arrows or arrows[-1] != moment.arrow:
             arrows.append(moment.arrow)
     assert arrows.index(GUIDS) < arrows.index(PAYLOAD) < arrows.index(LOG_ON) < arrows.index(ENTRY)

@@ -28,7 +28,7 @@ from proof.crash.arrows import (
 from proof.crash.bases import BASES
 from proof.crash.campaign import run_base, run_program
 from proof.crash.threads import ThreadProgram, all_programs
-from vhdx.testing.crash.tally import Side
+from vhdx.testing.crash import Side
 
 LARGE = ("dynamic-32m", "child-32m")
 """Images whose states take several times as long as others'."""
@@ -52,7 +52,7 @@ def arrows_of(name: str) -> frozenset[str]:
     return FEWER.get(name, USUAL) | MORE.get(name, frozenset())
 
 
-def test_together_they_are_enough() -> None:
+def test_all_images_together_give_enough_states_and_meet_every_arrow() -> None:
     assert sum(STATES.values()) >= 20_000
     assert frozenset().union(*map(arrows_of, BASES)) == frozenset(ARROWS)
 

@@ -16,9 +16,8 @@ import vhdx
 from proof.crash.bases import BASES
 from proof.crash.campaign import BRIEF, brief_workloads
 from proof.crash.workloads import record
-from vhdx.testing.crash.pages import PAGE_SIZE, Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.states import CrashEnumerator, CrashState, some_points
+from vhdx.testing.crash import Content, CrashEnumerator, CrashState, RecordingStore, some_points
+from vhdx.testing.crash.pages import PAGE_SIZE
 
 pytestmark = pytest.mark.interop
 
@@ -42,7 +41,7 @@ def sample(name: str, count: int) -> list[CrashState]:
     while len(found) < count:
         store, _ = record(next(workloads))
         points = some_points(store.steps, 12)
-        states = list(CrashEnumerator(store.start, store.steps, limits=BRIEF, only_points=points))
+        states = list(CrashEnumerator(store.start, store.steps, limits=BRIEF, points=points))
         dirty = [state for state in states if base.subject.replay_effect(state.content()).is_dirty]
         found += rng.sample(dirty, min(3, len(dirty))) + rng.sample(states, 1)
     return found[:count]

@@ -1,21 +1,24 @@
 """A process is killed, another one goes on with its file, then the power fails: nothing that was flushed is lost."""
 
-from pathlib import Path
-
 import pytest
 
-import vhdx.engine.session.session
 from proof.crash.bases import BASES
 from proof.crash.campaign import BRIEF
 from proof.crash.record_rules import record_faults
-from proof.crash.workloads import Workload, killed_workloads, record, try_record
+from proof.crash.workloads import Workload, crash_run, killed_workloads, record, try_record
 from proof.mutants.steps import discover
-from vhdx.testing.crash.history import Mark, Phase
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Driver, Operation, Verb, random_sequence
-from vhdx.testing.crash.recording_store import RecordingStore, StepKind
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.tally import CrashTally
+from vhdx.testing.crash import (
+    ActionPhase,
+    CrashTally,
+    Driver,
+    Mark,
+    Medium,
+    Operation,
+    RecordingStore,
+    StepKind,
+    Verb,
+    random_sequence,
+)
 
 KILL = Operation(Verb.KILL)
 
@@ -24,7 +27,7 @@ def crashed(name: str) -> tuple[CrashTally, list[str]]:
     """Try the workloads with a kill on an image; return the figures, and the breaches of rules."""
     base, tally, faults = BASES[name](), CrashTally(), list[str]()
     medium = Medium(base.content)
-    run = CrashRun(base.subject, base.shape, limits=BRIEF, tally=tally, nested_limit=2)
+    run = crash_run(base, tally, limits=BRIEF)
     for workload in killed_workloads(base, point_count=20):
         store, first = record(workload)
         faults += record_faults(store.start, store.steps)
@@ -40,17 +43,11 @@ def test_a_power_failure_after_a_kill_loses_nothing_that_was_flushed(name: str) 
     assert tally.distinct > 200
 
 
-def test_the_kit_finds_a_session_that_relies_on_what_another_one_had_not_flushed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mutants = discover(Path(vhdx.engine.__file__).parent)
-    name = "session.py _begin_once: no `self._store.flush()`"
-    mutant = next(mutant for mutant in mutants if mutant.name == name)
-    wrong: dict[str, object] = {"__name__": "vhdx.engine.session.session"}
-    exec(mutant.source, wrong)
-    begin_once = vars(wrong["WriteSession"])["_begin_once"]
-    monkeypatch.setattr(vhdx.engine.session.session.WriteSession, "_begin_once", begin_once)
-    tally, faults = crashed("dynamic")
+def test_the_kit_finds_a_session_that_relies_on_what_another_one_had_not_flushed() -> None:
+    name = "session.py _begin_once: no `self.store.flush()`"
+    mutant = next(mutant for mutant in discover() if mutant.name == name)
+    with mutant.made():
+        tally, faults = crashed("dynamic")
     assert any(finding.violation.kind == "does not open" for finding in tally.findings)
     assert any("the other header is not durable yet" in fault for fault in faults)
 
@@ -76,8 +73,8 @@ def test_a_process_is_killed_before_a_call_of_the_store(number: int, changes: in
     driver.perform(Operation(Verb.WRITE, 0, 512, killed_at=number))
     assert len(store.changes) == changes
     assert [step.label.phase for step in store.steps if isinstance(step.label, Mark)] == [
-        Phase.BEGUN,
-        Phase.KILLED,
+        ActionPhase.BEGUN,
+        ActionPhase.KILLED,
     ]
     driver.perform(Operation(Verb.WRITE, 0, 512))
 
@@ -87,7 +84,7 @@ def test_a_close_that_follows_a_kill_alone_is_not_judged() -> None:
     operations = (Operation(Verb.WRITE, 0, 512), Operation(Verb.FLUSH), KILL)
     workload = Workload(base, operations, closes=True, point_count=1)
     store, first = record(workload)
-    run = CrashRun(base.subject, base.shape, limits=BRIEF)
+    run = crash_run(base, CrashTally(), limits=BRIEF)
     try_record(run, workload, store, first, Medium(base.content))
     assert not run.tally.findings
 

@@ -13,23 +13,29 @@ from proof.crash.campaign import BRIEF, THOROUGH_POINTS, run_program
 from proof.crash.faults import STANDARD_PROGRAM, FaultLoop
 from proof.crash.subject import VhdxSubject
 from proof.crash.threads import all_programs
-from proof.crash.workloads import Workload, record, try_record
+from proof.crash.workloads import Workload, crash_run, record, try_record
+from support.units import MIB
 from vhdx._buffer import Buffer
-from vhdx._units import MIB
 from vhdx.blockdev.extent import Extent
 from vhdx.engine.header_pair import HeaderPair
 from vhdx.engine.session import log_writer
 from vhdx.engine.session.header_writer import HeaderWriter
 from vhdx.format.guids import ZERO_GUID
 from vhdx.storage.base import ByteStore, pread, pread_zero_extended
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Call, RecordingStore
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.states import MediaFault
-from vhdx.testing.crash.subject import CrashDevice, CrashSubject, ReplayEffect
+from vhdx.testing.crash import (
+    Call,
+    Content,
+    CrashDevice,
+    CrashPlan,
+    CrashSubject,
+    CrashTally,
+    DiskShape,
+    MediaFault,
+    Medium,
+    Operation,
+    Verb,
+    try_crashes,
+)
 
 SHAPE = DiskShape(512, 512, is_fixed=True)
 PLACES = (0, 4096)
@@ -97,10 +103,8 @@ class TwinDisk:
         self.flush()
 
 
-class TwinSubject:
+class TwinSubject(CrashSubject):
     """The toy of two copies, right as it stands."""
-
-    parents: Sequence[Content] = ()
 
     def __init__(
         self, *, flushes_between: bool = True, good_first: bool = False, leaks_until_closed: bool = False
@@ -119,14 +123,8 @@ class TwinSubject:
         further = content.read(1024, PLACES[0])[:4] == struct.pack("<I", 2)
         return ["a leak"] if self.leaks_until_closed and after_crash and further else []
 
-    def replay_effect(self, content: Content, device: CrashDevice | None = None) -> ReplayEffect:
-        return ReplayEffect(False, content)
-
     def media_faults(self) -> Sequence[MediaFault]:
         return self.loses
-
-    def is_poisoned(self, error: BaseException) -> bool:
-        return False
 
 
 def start() -> Content:
@@ -136,62 +134,54 @@ def start() -> Content:
     return content
 
 
-def crashed(subject: CrashSubject, *operations: Operation, nested_limit: int = 1) -> CrashRun:
-    store = RecordingStore(start())
-    driver = Driver(subject, store, SHAPE)
-    driver.perform_all(operations)
-    driver.close()
-    run = CrashRun(subject, SHAPE, nested_limit=nested_limit)
-    run.run(store.start, store.steps, History(Content(size=512)))
-    return run
+def crashed(subject: CrashSubject, *operations: Operation, nested_limit: int = 1) -> CrashTally:
+    plan = CrashPlan(nested_limit=nested_limit)
+    return try_crashes(subject, SHAPE, start(), operations, initial=Content(size=512), plan=plan)
 
 
 def lost_copies() -> list[MediaFault]:
     return [MediaFault(f"copy at {place}", place, b"?" * 1024) for place in PLACES]
 
 
-def test_nothing_is_wrong_with_the_right_toy() -> None:
+def test_the_kit_finds_nothing_wrong_with_the_right_toy() -> None:
     subject = TwinSubject()
     subject.loses = lost_copies()
-    run = crashed(subject, WRITE, FLUSH, WRITE, FLUSH)
-    assert not run.tally.findings, str(run.tally.findings[0])
-    assert run.tally.nested
+    tally = crashed(subject, WRITE, FLUSH, WRITE, FLUSH)
+    assert not tally.findings, str(tally.findings[0])
+    assert tally.nested
 
 
-def test_two_copies_torn_at_once() -> None:
-    assert crashed(
-        TwinSubject(flushes_between=False), WRITE, FLUSH, WRITE, FLUSH, nested_limit=0
-    ).tally.findings
+def test_the_kit_finds_two_copies_that_are_torn_at_once() -> None:
+    subject = TwinSubject(flushes_between=False)
+    assert crashed(subject, WRITE, FLUSH, WRITE, FLUSH, nested_limit=0).findings
 
 
-def test_the_good_copy_of_two_overwritten_first() -> None:
+def test_the_kit_finds_the_good_copy_of_two_overwritten_first() -> None:
     """Only after the medium lost a copy and, in the write that follows, the power fails."""
     subject = TwinSubject(good_first=True)
     subject.loses = lost_copies()
-    assert crashed(subject, WRITE, FLUSH, WRITE, FLUSH).tally.findings
-    assert not crashed(subject, WRITE, FLUSH, WRITE, FLUSH, nested_limit=0).tally.findings
+    assert crashed(subject, WRITE, FLUSH, WRITE, FLUSH).findings
+    assert not crashed(subject, WRITE, FLUSH, WRITE, FLUSH, nested_limit=0).findings
 
 
-def test_a_fault_in_the_structures_between_the_further_flush_and_the_close() -> None:
+def test_the_kit_finds_a_fault_that_the_next_close_repairs() -> None:
     """It is there after the next flush, gone after the next close."""
     subject = TwinSubject(leaks_until_closed=True)
-    assert crashed(subject, WRITE, FLUSH).tally.findings
+    assert crashed(subject, WRITE, FLUSH).findings
 
 
 def is_found(workload: Workload, *, seeds: int, nested_limit: int = 0) -> bool:
     """Whether any of some brief runs finds something."""
     store, first = record(workload)
     for seed in range(seeds):
-        run = CrashRun(
-            workload.base.subject, workload.base.shape, limits=BRIEF, nested_limit=nested_limit, seed=seed
-        )
+        run = crash_run(workload.base, CrashTally(), limits=BRIEF, nested_limit=nested_limit, seed=seed)
         try_record(run, workload, store, first, Medium(workload.base.content))
         if run.tally.findings:
             return True
     return False
 
 
-def test_a_header_lost_beside_a_change_that_is_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kit_finds_a_header_lost_beside_a_pending_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second header at a close shares its flush with the truncation: without the first, the log is back."""
 
     def end(self: log_writer.LogWriter) -> None:
@@ -209,7 +199,7 @@ def test_a_header_lost_beside_a_change_that_is_pending(monkeypatch: pytest.Monke
     assert is_found(workload, seeds=4)
 
 
-def test_the_good_header_overwritten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kit_finds_the_good_header_overwritten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     right = HeaderWriter.__init__
 
     def init(self: HeaderWriter, store: ByteStore, pair: HeaderPair) -> None:
@@ -248,7 +238,7 @@ class ThriftySubject(VhdxSubject):
         return super().open(cast(ByteStore, ThriftyStore(store)), sync)
 
 
-def test_what_a_failed_flush_lost_taken_for_written_by_the_next_process() -> None:
+def test_the_kit_finds_a_process_that_takes_what_a_failed_flush_lost_for_written() -> None:
     """It reads what never became durable, and empties the log that has it."""
     base = replace(dynamic(), subject=ThriftySubject())
     assert not FaultLoop(base, STANDARD_PROGRAM).run(Call.PWRITE, OSError).findings

@@ -4,9 +4,7 @@ import errno
 
 import pytest
 
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Call, Fault, RecordingStore, StepKind
-from vhdx.testing.crash.states import durable_content
+from vhdx.testing.crash import Call, Content, Fault, RecordingStore, StepKind, durable_content
 
 
 def held(store: RecordingStore, length: int, file_offset: int) -> bytes:
@@ -18,7 +16,7 @@ def durable(store: RecordingStore) -> Content:
     return durable_content(store.start, store.steps)
 
 
-def test_what_was_written_is_read_and_is_not_durable() -> None:
+def test_written_bytes_are_read_at_once_and_durable_only_after_a_flush() -> None:
     store = RecordingStore(b"a" * 1024)
     store.pwrite(b"b" * 512, 512)
     assert held(store, 1024, 0) == b"a" * 512 + b"b" * 512

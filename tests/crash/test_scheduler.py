@@ -3,8 +3,7 @@
 import pytest
 
 from vhdx._sync import Mutex
-from vhdx.testing.crash.scheduler import DeadlockError, Scheduler
-from vhdx.testing.crash.schedules import explore, scripted, seeded
+from vhdx.testing.crash import DeadlockError, Scheduler, explore, scripted, seeded
 
 
 class Counter:

@@ -3,13 +3,7 @@
 import pytest
 
 from support.toy_writer import BLOCK, DATA_AT, FLAWS, ToySubject
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.operations import DiskShape, Driver, Operation, Verb
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.run import CrashRun
-from vhdx.testing.crash.stamps import garbage
-from vhdx.testing.crash.states import CrashLimits
+from vhdx.testing.crash import Content, CrashTally, DiskShape, Operation, Verb, garbage, try_crashes
 
 SHAPE = DiskShape(6 * BLOCK, BLOCK)
 PROGRAM = (
@@ -37,24 +31,17 @@ def start() -> Content:
     return content
 
 
-def crashed(flaw: str = "", limits: CrashLimits | None = None) -> CrashRun:
-    subject = ToySubject(flaw=flaw)
-    store = RecordingStore(start())
-    driver = Driver(subject, store, SHAPE)
-    driver.perform_all(PROGRAM)
-    driver.close()
-    run = CrashRun(subject, SHAPE, limits=limits)
-    run.run(store.start, store.steps, History(Content()), workload=flaw)
-    return run
+def crashed(flaw: str = "") -> CrashTally:
+    return try_crashes(ToySubject(flaw=flaw), SHAPE, start(), PROGRAM, initial=Content())
 
 
 def test_a_right_writer_survives_every_crash() -> None:
-    run = crashed()
-    assert not run.tally.findings, str(run.tally.findings[0])
-    assert run.tally.distinct > 200
-    assert run.tally.nested
+    tally = crashed()
+    assert not tally.findings, str(tally.findings[0])
+    assert tally.distinct > 200
+    assert tally.nested
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_every_flaw_of_a_wrong_writer_is_found(flaw: str) -> None:
-    assert crashed(flaw).tally.findings
+    assert crashed(flaw).findings

@@ -7,23 +7,22 @@ import pytest
 from proof.crash.bases import BASES
 from proof.crash.campaign import BRIEF
 from proof.crash.record_rules import record_faults
-from proof.crash.workloads import Workload, record, short_workloads, tail_workload, try_record
+from proof.crash.workloads import Workload, crash_run, record, short_workloads, tail_workload, try_record
+from support.units import MIB
 from vhdx.disks.image import Image
-from vhdx.disks.writable_device import WritableLayers
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.session.header_writer import HeaderWriter
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import Operation, Verb
-from vhdx.testing.crash.run import CrashRun
+from vhdx.storage.overlay import OverlayStore
+from vhdx.testing.crash import CrashTally, Medium, Operation, Verb
 
 FLUSH = Operation(Verb.FLUSH)
-MIB = 1 << 20
 
 
 def violations(*workloads: Workload) -> list[str]:
     """Crash workloads of one image; stop at the first violation."""
     base = workloads[0].base
-    run, medium = CrashRun(base.subject, base.shape, limits=BRIEF), Medium(base.content)
+    run, medium = crash_run(base, CrashTally(), limits=BRIEF), Medium(base.content)
     for workload in workloads:
         store, first = record(workload)
         try_record(run, workload, store, first, medium)
@@ -49,7 +48,7 @@ def test_what_a_replay_showed_must_not_be_read_from_a_log_that_is_written_anew(
     write, other = (Operation(Verb.WRITE, block * MIB + 4096, 512) for block in (3, 514))
     workload = Workload(base, (write, FLUSH, Operation(Verb.TRIM, 3 * MIB, MIB), FLUSH, other), closes=True)
     assert not violations(workload)
-    monkeypatch.setattr(Image, "_leave_overlay", lambda _: None)
+    monkeypatch.setattr(OverlayStore, "settle", lambda _: None)
     assert violations(workload)
 
 
@@ -58,12 +57,12 @@ def test_zeroes_with_force_unit_access_that_are_not_durable_are_found(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = BASES["dynamic"]()
-    right = getattr(WritableLayers, name)
+    right = getattr(LayeredDevice, name)
 
-    def wrong(self: WritableLayers, length: int, offset: int, **options: Any) -> None:
+    def wrong(self: LayeredDevice, length: int, offset: int, **options: Any) -> None:
         right(self, length, offset, **{**options, "fua": False})
 
-    monkeypatch.setattr(WritableLayers, name, wrong)
+    monkeypatch.setattr(LayeredDevice, name, wrong)
     workloads = short_workloads(base, 1, blocks=(0,))
     assert any("force unit access" in found for found in violations(*workloads))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vhdx._units import GIB, KIB, MIB, TIB
+from support.units import GIB, KIB, MIB, TIB
 from vhdx.format.geometry import Geometry
 
 RATIOS = [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.breaches import assert_refused, assert_strict, tolerated
-from vhdx._units import GIB, MIB
+from support.units import GIB, MIB
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.header import HEADER_SIZE, Header, check_current_header
 from vhdx.report import Report

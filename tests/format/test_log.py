@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.format.checksum import stored_checksum, structure_checksum
 from vhdx.format.log import (
     Descriptor,
@@ -22,7 +22,7 @@ from vhdx.format.log import (
     rebuild_sector,
 )
 from vhdx.rules import RuleCode
-from vhdx.testing import LOG_GUID, LogEntry, data_change, zero_change
+from vhdx.testing import LOG_GUID, LogEntryFields, data_change, zero_change
 
 LOG = (MIB, MIB)
 REAL_HEAD = bytes.fromhex(
@@ -198,7 +198,7 @@ def test_descriptor_is_judged_by_what_it_aims_at(found: Descriptor, fault: RuleC
 
 
 def test_unknown_descriptor_signature_is_told() -> None:
-    entry = LogEntry(0, [zero_change(2 * MIB)], 5, 0)
+    entry = LogEntryFields(0, [zero_change(2 * MIB)], 5, 0)
     entry.patch_descriptor(0, 0, b"data")
     (found,) = decode_descriptors(entry.encode(MIB), 64, 1)
     assert descriptor_fault(found, 5, LOG) is RuleCode.LOG_DESCRIPTOR_SIGNATURE
@@ -208,7 +208,7 @@ def test_unknown_descriptor_signature_is_told() -> None:
     ("offset", "wrong"), [(0, b"desc"), (4, b"\1"), (7, b"\1"), (4092, b"\6"), (4095, b"\1")]
 )
 def test_data_sector_needs_its_signature_and_both_sequence_halves(offset: int, wrong: bytes) -> None:
-    entry = LogEntry(0, [data_change(2 * MIB, b"new")], 5, 0)
+    entry = LogEntryFields(0, [data_change(2 * MIB, b"new")], 5, 0)
     assert data_sector_fault(entry.encode(MIB)[4096:], 5) is None
     entry.patch_data_sector(0, offset, wrong)
     assert data_sector_fault(entry.encode(MIB)[4096:], 5) is RuleCode.LOG_DATA_SECTOR

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.breaches import assert_refused, assert_strict, tolerated
-from vhdx._units import GIB, KIB, MIB, TIB
+from support.units import GIB, KIB, MIB, TIB
 from vhdx.format import guids
 from vhdx.format.metadata import (
     ALWAYS_NEEDED,

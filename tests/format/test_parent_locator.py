@@ -48,7 +48,7 @@ def test_locator_reads_back(
     assert report.findings == []
 
 
-def test_two_accounts_of_the_layout_agree() -> None:
+def test_encoded_locator_is_laid_out_as_the_kit_lays_it_out() -> None:
     locator = ParentLocator(LINKAGE, None, {"relative_path": ".\\parent.vhdx"}, {"other": "kept"})
     assert locator.encode() == sound(("other", "kept")).encode()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.breaches import assert_refused, assert_strict, tolerated
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.format.checksum import seal
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.format.region_table import REGION_TABLE_SIZE, Region, RegionTable, check_regions

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vhdx._units import GIB, MIB
+from support.units import GIB, MIB
 from vhdx.format.checksum import structure_checksum
 from vhdx.format.constants import HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
 from vhdx.format.file_identifier import FileIdentifier

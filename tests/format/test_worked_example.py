@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.format.checksum import stored_checksum
 from vhdx.format.guids import FILE_PARAMETERS
 from vhdx.testing import ImageBuilder, ReferenceDisk

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import MIB, TIB
+from support.units import MIB, TIB
 from vhdx.blockdev.device import Limits, clip_length
 from vhdx.blockdev.extent import Extent
 from vhdx.disks.chain import Disk
@@ -34,7 +34,7 @@ def files_of(disk: Disk) -> tuple[DiskFile, DiskFile]:
     return whole, window
 
 
-def test_names_and_sizes(disk: Disk) -> None:
+def test_files_are_named_and_as_long_as_what_they_show(disk: Disk) -> None:
     assert [(file.name, file.size) for file in files_of(disk)] == [("disk.raw", 16 * MIB), ("p1", 4 * MIB)]
 
 
@@ -143,7 +143,7 @@ def test_table_of_millions_of_entries_is_judged_a_piece_at_a_time() -> None:
     assert 64 * TIB > told[0] > told[1] > told[2] > 32 * TIB
 
 
-def test_figure_becomes_exact_and_costs_nothing_more() -> None:
+def test_allocated_bytes_become_exact_and_are_not_counted_again() -> None:
     device = Fragmented()
     device._size = 4 * TIB // 64
     (file,) = disk_files(device, [], 0)
@@ -155,7 +155,9 @@ def test_figure_becomes_exact_and_costs_nothing_more() -> None:
     assert device.asked == asked
 
 
-def test_only_what_has_changed_is_judged_again(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allocated_bytes_are_counted_again_only_where_something_changed(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create(Path(disk.images[0].name).with_name("large.vhdx"), 1 << 40, block_size=MIB)
     with vhdx.open(Path(disk.images[0].name).with_name("large.vhdx"), "r+") as large:
         (file,) = disk_files(large, [], 0)
@@ -174,7 +176,7 @@ def test_only_what_has_changed_is_judged_again(disk: Disk, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("offset", [0, MIB, 5 * MIB, 64 * TIB - MIB])
-def test_near_answers_do_not_need_the_whole_table(offset: int) -> None:
+def test_seeking_to_near_data_or_holes_asks_for_few_extents(offset: int) -> None:
     device = Fragmented()
     (file,) = disk_files(device, [], 0)
     assert file.seek(offset, os.SEEK_DATA) == (offset if offset // MIB % 2 else offset + MIB)

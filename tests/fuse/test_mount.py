@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from proof.crash.programs import attempt, run
 from support.mounting import (
     HANG_GUARD_SECONDS,
     force_unmount,
@@ -24,14 +23,15 @@ from support.mounting import (
     mounted,
     need_fuse,
 )
+from support.programs import attempt, run
 from support.tables import Slot, boot_record
-from vhdx._units import KIB, MIB, TIB
+from support.units import KIB, MIB, TIB
 from vhdx.disks.raw import RawDevice
 from vhdx.fuse.files import disk_files
 from vhdx.fuse.mount import Mount
 from vhdx.fuse.unmounting import is_dead
 from vhdx.guest.partition import Partition
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.create import create
 from vhdx.rules import Severity
 from vhdx.storage import libc
@@ -75,7 +75,7 @@ def content(image: Path) -> bytes:
 
 
 def faults(image: Path) -> list[object]:
-    return [f for f in check_image(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
+    return [f for f in check(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
 
 
 def until(condition: Callable[[], bool]) -> None:

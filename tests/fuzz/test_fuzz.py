@@ -3,8 +3,7 @@
 import pytest
 
 from proof.fuzz.invariants import examine
-from vhdx.testing.hostile.mutation_bases import BASE_NAMES, base_image
-from vhdx.testing.hostile.mutator import Mutant
+from vhdx.testing.hostile import BASE_NAMES, Mutant, base_image
 
 BATCHES, BATCH = 20, 100
 

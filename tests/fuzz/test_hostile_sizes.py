@@ -6,11 +6,11 @@ from uuid import UUID
 import pytest
 
 from proof.fuzz.invariants import Examination, examine
-from vhdx._units import GIB, MIB, TIB
+from support.units import GIB, MIB, TIB
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image, copy_store
+from vhdx.testing.hostile import base_image, copy_store
 
 BLOCK = 256 * MIB
 FULL_BAT = MIB // 8 // 4

@@ -1,27 +1,30 @@
 """Each invariant, with what it guards broken on purpose: the examination must go red."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 
 from proof.fuzz.invariants import InvariantError, examine
 from proof.fuzz.work_limits import check_limit, facts_of
-from vhdx._units import GIB, MIB
+from support.units import GIB, MIB
 from vhdx.blockdev.device import Range
 from vhdx.blockdev.extent import Extent
 from vhdx.disks.image import Image
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine import log_replay, opening, read_plan
 from vhdx.engine.bat_table import BatTable
-from vhdx.engine.scan.large_table import BlockScan
-from vhdx.format.bat import CONTENT, Content, PayloadState
+from vhdx.engine.interval_set import IntervalSet
+from vhdx.engine.table_summary import TableSummary
+from vhdx.findings import Finding
+from vhdx.format.bat import CONTENT, ContentSource, PayloadState
 from vhdx.format.checksum import crc32c
 from vhdx.format.guids import METADATA_REGION
+from vhdx.ops import check
 from vhdx.storage.base import ByteStore, pread
 from vhdx.storage.overlay import OverlayStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile import base_image
 
 
 def assert_noticed(stores: tuple[ByteStore, ...], message: str, *, measure_memory: bool = False) -> None:
@@ -144,19 +147,19 @@ def test_loop_over_bitmaps_that_chunks_share_is_noticed() -> None:
     assert check_limit(facts_of(store), 0).bytes_read < 7710 * MIB // 16
 
 
-def replace_content(monkeypatch: pytest.MonkeyPatch, state: PayloadState, content: Content) -> None:
+def replace_content(monkeypatch: pytest.MonkeyPatch, state: PayloadState, content: ContentSource) -> None:
     changed = list(CONTENT)
     changed[state] = content
     monkeypatch.setattr(read_plan, "CONTENT", tuple(changed))
 
 
 def test_former_content_that_shows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_content(monkeypatch, PayloadState.UNMAPPED, Content.FILE)
+    replace_content(monkeypatch, PayloadState.UNMAPPED, ContentSource.FILE)
     assert_base_noticed("dynamic", "differ from the reference at")
 
 
 def test_parent_that_shows_through_a_partial_block_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_content(monkeypatch, PayloadState.PARTIALLY_PRESENT, Content.FILE)
+    replace_content(monkeypatch, PayloadState.PARTIALLY_PRESENT, ContentSource.FILE)
     assert_base_noticed("chain", "differ from the reference at")
 
 
@@ -218,5 +221,10 @@ def test_check_that_misses_what_reading_meets_is_noticed(monkeypatch: pytest.Mon
     image = ImageBuilder()
     image.set_block(0, PayloadState.RESERVED_4)
     assert examine((image.build_store(),)).kind == "opened"
-    monkeypatch.setattr(BlockScan, "findings", lambda self: iter(()))
+
+    def broken(*_: object) -> Generator[Finding, None, TableSummary]:
+        yield from ()
+        return TableSummary(0, 0, IntervalSet())
+
+    monkeypatch.setattr(check, "scan_table", broken)
     assert_noticed((image.build_store(),), "cannot be read though check is clean")

@@ -15,9 +15,8 @@ import vhdx
 from proof.fuzz.invariants import examine
 from vhdx.storage.base import StoreKind, pread_zero_extended
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image
-from vhdx.testing.hostile.mutation_floods import HOSTILE_PATHS
-from vhdx.testing.hostile.mutator import Mutant
+from vhdx.testing.hostile import Mutant, base_image
+from vhdx.testing.hostile.floods import HOSTILE_PATHS
 
 PATH_KEYS = ("relative_path", "volume_path", "absolute_win32_path")
 _opened: list[str] | None = None
@@ -146,7 +145,7 @@ from vhdx.testing import ImageBuilder
 
 def use(path):
     try:
-        for finding in vhdx.ops.check.check_image(path).findings():
+        for finding in vhdx.ops.check.check(path).findings():
             pass
     except (vhdx.VhdxError, OSError):
         pass
@@ -157,9 +156,9 @@ def use(path):
         pass
 
 paths = sys.argv[1:]
-import proof.fuzz.invariants, vhdx.testing.hostile.mutation_bases
+import proof.fuzz.invariants, vhdx.testing.hostile.bases
 # Whatever is imported late is imported now.
-proof.fuzz.invariants.examine(vhdx.testing.hostile.mutation_bases.base_image("dirty-chain").stores)
+proof.fuzz.invariants.examine(vhdx.testing.hostile.bases.base_image("dirty-chain").stores)
 use(paths[0])
 os.access("/traced-from-here", os.F_OK)
 for path in paths:

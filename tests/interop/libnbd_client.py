@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 nbd: Any = import_module("nbd")
-"""The binding; to mypy, tests/nbd has that name."""
+"""The binding, which only the system's own Python has."""
 Handle = Any
 
 KIB, MIB = 1 << 10, 1 << 20

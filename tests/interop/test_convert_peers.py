@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import vhdx
-from vhdx._units import GIB, MIB, TIB
+from support.units import GIB, MIB, TIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.compare import compare
 from vhdx.ops.convert import convert

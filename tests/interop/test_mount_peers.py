@@ -12,7 +12,6 @@ from typing import NamedTuple
 import pytest
 
 import vhdx
-from proof.crash.programs import attempt, need, run
 from support.mounting import (
     HANG_GUARD_SECONDS,
     force_unmount,
@@ -21,9 +20,10 @@ from support.mounting import (
     need_fuse,
     need_root,
 )
-from vhdx._units import MIB
+from support.programs import attempt, need, run
+from support.units import MIB
 from vhdx.disks.raw import RawDevice
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.convert import convert
 from vhdx.rules import Severity
 
@@ -74,7 +74,7 @@ def image_with(system: FileSystem, folder: Path, label: str = "dos") -> Path:
 
 def judge(system: FileSystem, image: Path) -> None:
     """The image has no fault, and neither has the file system in it."""
-    assert [f for f in check_image(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)] == []
+    assert [f for f in check(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)] == []
     part = image.with_name("judged.raw")
     with vhdx.open(image) as disk, part.open("wb") as file:
         file.truncate(system.size)
@@ -239,7 +239,7 @@ def test_killed_mount_keeps_what_the_file_system_had_synced(tmp_path: Path, roun
             subprocess.run(["umount", "-l", inside], check=True, timeout=HANG_GUARD_SECONDS)
     finally:
         force_unmount(inside)
-    assert [f for f in check_image(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)] == []
+    assert [f for f in check(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)] == []
     with (
         mounted(image, tmp_path / "mount", "--read-write") as mount,
         loop_mounted(mount.file("p1"), inside) as folder,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import MIB
-from vhdx.ops.check import check_image
-from vhdx.storage import host
+from support.units import MIB
+from vhdx import _host
+from vhdx.ops.check import check
 from vhdx.testing import ImageBuilder
 
 pytestmark = [
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(
         shutil.which("qemu-io") is None, reason="qemu-io is not installed (Debian: qemu-utils)"
     ),
-    pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
+    pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
 ]
 
 
@@ -40,7 +40,7 @@ def test_image_that_qemu_is_writing_is_in_use_and_never_dirty(tmp_path: Path) ->
         with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
             vhdx.open(path)
         with pytest.raises(vhdx.ImageLockedError, match="in use by another process"):
-            list(check_image(path).findings())
+            list(check(path).findings())
         with vhdx.open(path, lock=False) as disk:
             assert disk.pread(10, 0) == b"\1" * 10
         process.communicate("quit\n")

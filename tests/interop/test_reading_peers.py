@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 import vhdx
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 from vhdx.ops.create import create
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile import base_image
 
 pytestmark = pytest.mark.interop
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import need, run
+from support.programs import need, run
 from support.served_disks import (
     SIZE,
     assert_sound,
@@ -14,7 +14,7 @@ from support.served_disks import (
     mottled_raw,
 )
 from support.serving import run_vhdx, serving
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.ops.create import create
 
 pytestmark = pytest.mark.interop

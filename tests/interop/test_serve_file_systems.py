@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import need, run
+from support.programs import need, run
 from support.served_disks import assert_sound
 from support.serving import Serving, run_vhdx, serving
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 
 pytestmark = pytest.mark.interop
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import attempt, need, run
+from support.programs import attempt, need, run
 from support.served_disks import assert_sound
 from support.serving import serving
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.ops.create import create
 
 pytestmark = pytest.mark.interop

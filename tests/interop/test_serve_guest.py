@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import need, run
 from support.guest import HOST, boot
+from support.programs import need, run
 from support.served_disks import assert_sound
 from support.serving import run_vhdx, serving
-from vhdx._units import MIB
+from support.units import MIB
 
 pytestmark = pytest.mark.interop
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proof.crash.programs import attempt, need, run
+from support.programs import attempt, need, run
 from support.served_disks import SIZE, chain_of_three, image_of, mottled_raw
 from support.serving import Serving, run_vhdx, serving, uri_of
 
@@ -56,19 +56,19 @@ def test_export_is_listed_with_all_that_it_can_do(writable: Serving) -> None:
 @pytest.mark.parametrize(
     "ability", ["cache", "df", "fast-zero", "flush", "fua", "multi-conn", "trim", "zero", "read", "write"]
 )
-def test_writable_export_can(writable: Serving, ability: str) -> None:
+def test_writable_export_has_the_ability(writable: Serving, ability: str) -> None:
     nbdinfo("--can", ability, writable.uri)
     if ability not in {"cache", "read"}:
         nbdinfo("--can", "structured-reply", writable.uri)
 
 
 @pytest.mark.parametrize("ability", ["cache", "df", "multi-conn", "read"])
-def test_read_only_export_can(server: Serving, ability: str) -> None:
+def test_read_only_export_has_the_ability(server: Serving, ability: str) -> None:
     nbdinfo("--can", ability, server.uri)
 
 
 @pytest.mark.parametrize("ability", ["fast-zero", "fua", "trim", "zero", "write"])
-def test_read_only_export_cannot(server: Serving, ability: str) -> None:
+def test_read_only_export_lacks_the_ability(server: Serving, ability: str) -> None:
     assert attempt(need("nbdinfo", "libnbd-bin"), "--can", ability, server.uri).returncode == 2
 
 

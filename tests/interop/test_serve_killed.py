@@ -6,7 +6,7 @@ import pytest
 
 from proof.crash.killing import kill_rounds
 from proof.crash.killing_server import serve_and_kill
-from proof.crash.programs import need
+from support.programs import need
 
 pytestmark = pytest.mark.interop
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import run
+from support.programs import run
 from support.served_disks import assert_sound, chain_of_three, flattened, image_of, mottled_raw
 from support.serving import Serving, serving
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.testing import ImageBuilder
 
 pytestmark = pytest.mark.interop
@@ -55,7 +55,7 @@ def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "writes_to_a_read_only_export_are_refused",
     ],
 )
-def test_read_only_chain(chain: Served, scenario: str) -> None:
+def test_read_only_chain_passes_the_scenario(chain: Served, scenario: str) -> None:
     ask(scenario, *chain)
 
 
@@ -74,7 +74,7 @@ def test_read_only_chain(chain: Served, scenario: str) -> None:
     ],
 )
 @pytest.mark.parametrize("sector_size", [512, 4096])
-def test_writable_image(tmp_path: Path, scenario: str, sector_size: int) -> None:
+def test_writable_export_passes_the_scenario(tmp_path: Path, scenario: str, sector_size: int) -> None:
     raw = mottled_raw(tmp_path / "disk.raw")
     image = image_of(raw, tmp_path / "disk.vhdx", sector_size=sector_size)
     with serving(tmp_path, image) as server:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from nbd.talking import Talk
-from proof.crash.programs import need, run
+from support.nbd_connection import Talk
+from support.programs import need, run
 from support.served_disks import SIZE, assert_sound, image_of, mottled_raw
 from support.serving import (
     STOP_SECONDS,
@@ -28,7 +28,7 @@ from support.serving import (
     serving,
     uri_of,
 )
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 from vhdx.ops.create import create
 
 pytestmark = pytest.mark.interop
@@ -177,7 +177,7 @@ def test_socket_without_a_path_lies_in_a_folder_of_its_own(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
-def test_loopback_needs_no_leave(image: Path, tmp_path: Path, host: str) -> None:
+def test_loopback_address_is_served_without_an_option(image: Path, tmp_path: Path, host: str) -> None:
     if host == "[::1]" and not has_ipv6():
         pytest.skip("this machine has no IPv6 (Linux: net.ipv6.conf.lo.disable_ipv6=0)")
     with serving(tmp_path, image, address=("--listen", f"{host}:0")) as server:

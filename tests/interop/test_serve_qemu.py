@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import attempt, need, run
+from support.programs import attempt, need, run
 from support.served_disks import SIZE, assert_sound, chain_of_three, flattened, image_of, mottled_raw
 from support.serving import Serving, run_vhdx, serving
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 from vhdx.ops.create import create
 
 pytestmark = pytest.mark.interop

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from proof.crash.programs import need, run
 from support.dirty import GROWN, applied, grow, unlogged
+from support.programs import need, run
 from support.served_disks import SIZE, assert_sound, chain_of_three, flattened, image_of, mottled_raw
 from support.serving import connected, environment, run_vhdx, serve_command, serving
-from vhdx._units import MIB
-from vhdx.storage import host
+from support.units import MIB
+from vhdx import _host
 
 pytestmark = pytest.mark.interop
 
-needs_locks = pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
+needs_locks = pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off")
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def wait_for_unlock(qemu_img: str, image: Path) -> None:
     raise AssertionError("the image stays locked")
 
 
-def test_image_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
+def test_file_that_is_no_image_or_is_not_there_stops_the_start(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_bytes(b"Dear Sir or Madam, " * 99)
     assert "-f raw" in refusal("--socket", tmp_path / "nbd.sock", path)

@@ -11,9 +11,9 @@ import pytest
 import trustme
 
 import vhdx
-from nbd.certificates import SERVER_NAME, make_ca, write_client, write_revocation, write_server
+from support.certificates import SERVER_NAME, make_ca, write_client, write_revocation, write_server
 from support.serving import STOP_SECONDS, Serving, environment, serve_command, serving
-from vhdx._units import MIB
+from support.units import MIB
 
 pytestmark = pytest.mark.interop
 

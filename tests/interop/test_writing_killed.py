@@ -6,8 +6,8 @@ import pytest
 
 import vhdx
 from proof.crash.killing import kill_rounds
-from proof.crash.programs import need, run
-from vhdx._units import MIB
+from support.programs import need, run
+from support.units import MIB
 from vhdx.ops.compare import compare
 from vhdx.ops.create import create
 from vhdx.storage.base import ByteStore, pread_zero_extended
@@ -20,11 +20,8 @@ pytestmark = pytest.mark.interop
 ROUNDS = 12
 
 
-def test_killed_writer_loses_nothing_that_was_flushed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
     need("qemu-img", "qemu-utils")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     dirty = kill_rounds(tmp_path, ROUNDS)
     assert dirty > ROUNDS // 2, "the writer was hardly ever killed while its log was in use"
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from proof.crash.programs import attempt, need, run
-from vhdx._units import MIB
+from support.programs import attempt, need, run
+from support.units import MIB
+from vhdx import _host
 from vhdx.ops.create import create
-from vhdx.storage import host
+from vhdx.storage import durable
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
+    pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
 ]
 
 
@@ -75,7 +76,7 @@ def test_poisoned_writer_lets_qemu_in_once_it_is_closed(image: Path, monkeypatch
         raise OSError(5, "device failed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(host, "sync_data", fail)
+        broken.setattr(durable, "sync_data", fail)
         with pytest.raises(OSError, match="device failed"):
             disk.flush()
     with pytest.raises(vhdx.ImagePoisonedError):

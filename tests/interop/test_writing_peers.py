@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pytest
 
 import vhdx
-from proof.crash.programs import need, run
-from vhdx._units import MIB
-from vhdx.ops.check import check_image
+from support.programs import need, run
+from support.units import MIB
+from vhdx.ops.check import check
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
 from vhdx.rules import Severity
@@ -70,7 +70,7 @@ def assert_same(image: Path, model: Path) -> None:
     qemu_img = need("qemu-img", "qemu-utils")
     assert "No errors" in run(qemu_img, "check", "-f", "vhdx", image)
     run(qemu_img, "compare", "-f", "vhdx", "-F", "raw", image, model)
-    faults = [f for f in check_image(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
+    faults = [f for f in check(image).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
     assert faults == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd.talking import (
+from support.nbd_connection import (
     DF,
     DISC,
     FAST_ZERO,
@@ -29,13 +29,14 @@ from nbd.talking import (
     Puppet,
     session,
 )
-from vhdx._units import MIB
+from support.units import MIB
+from vhdx import _host
 from vhdx.disks.raw import RawDevice
 from vhdx.errors import CorruptImageError, ImagePoisonedError
+from vhdx.findings import Finding
 from vhdx.nbd.budget import Budget
 from vhdx.nbd.protocol.transmission import MAX_PAYLOAD
 from vhdx.rules import RuleCode
-from vhdx.storage import host
 
 SIZE = 40 * MIB
 EPERM, EIO, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP = 1, 5, 22, 28, 75, 95
@@ -100,7 +101,7 @@ def test_reads_from_disk_that_are_not_in_memory_are_answered_too(device: Puppet,
             assert reply.data == content[start : start + (4096 if reply.cookie % 2 else 65536)]
 
 
-@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="the system does not tell of holes")
+@pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="the system does not tell of holes")
 def test_holes_come_as_holes(tmp_path: Path) -> None:
     path = tmp_path / "sparse.raw"
     path.touch()
@@ -189,7 +190,7 @@ def test_errors_of_the_device_are_answers(device: Puppet) -> None:
         (OSError(errno.EIO, "broken"), EIO),
         (OSError(errno.EOPNOTSUPP, "no"), ENOTSUP),
         (ImagePoisonedError("half done"), EIO),
-        (CorruptImageError(next(iter(RuleCode)), "BAT", 0), EIO),
+        (CorruptImageError(Finding(next(iter(RuleCode)), "BAT", 0)), EIO),
     )
     with session(device) as s:
         for error, number in cases:
@@ -260,9 +261,9 @@ def test_a_client_that_says_goodbye_is_answered_first(device: Puppet) -> None:
     assert device.pread(4096, 0) == b"w" * 4096
 
 
-def test_zeroing_and_trimming(device: Puppet, content: bytes) -> None:
+def test_zeroed_and_trimmed_ranges_read_as_zeroes(device: Puppet, content: bytes) -> None:
     with session(device) as s:
-        for flags in (0, NO_HOLE, FUA, FAST_ZERO if host.HAVE_FALLOCATE else 0):
+        for flags in (0, NO_HOLE, FUA, FAST_ZERO if _host.HAVE_FALLOCATE else 0):
             s.talk.ask(ZEROES, MIB, MIB, flags=flags)
             assert s.talk.answer().error == 0
         s.talk.ask(TRIM, 3 * MIB, MIB, flags=FUA)

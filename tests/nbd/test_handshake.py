@@ -506,7 +506,7 @@ def test_what_is_sent_while_an_export_is_opened_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("opens", [True, False])
-def test_many_exports_asked_for_at_once_are_opened_one_after_the_other(opens: bool) -> None:
+def test_many_exports_asked_for_at_once_are_answered_one_after_the_other(opens: bool) -> None:
     handshake = new()
     handshake.receive(wire.flags() + wire.option(wire.INFO, wire.info_payload(b"disk")) * 1000)
     for _ in range(1000):

@@ -18,8 +18,8 @@ from struct import pack
 import pytest
 
 import vhdx
-from nbd.certificates import SERVER_NAME, make_ca, write_server
 from support import nbd_wire as wire
+from support.certificates import SERVER_NAME, make_ca, write_server
 from support.nbd_client import (
     CACHE,
     DF,
@@ -47,7 +47,7 @@ from support.nbd_client import (
     Reply,
 )
 from support.nbd_server import Served, serving
-from vhdx._units import KIB, MIB, TIB
+from support.units import KIB, MIB, TIB
 from vhdx.blockdev.device import DirectDevice
 from vhdx.disks.raw import RawDevice
 from vhdx.nbd import budget, server
@@ -648,7 +648,7 @@ def test_reader_that_does_not_read_does_not_keep_others_out_for_ever(image: Path
 
 
 @pytest.mark.parametrize("length", [4096, 32 * KIB])
-def test_idle_reader_is_no_nuisance(image: Path, length: int) -> None:
+def test_client_that_takes_no_answers_but_holds_nothing_up_is_kept(image: Path, length: int) -> None:
     """One that takes nothing of what it asked for, but that holds nothing others need, is kept."""
     with running(image) as served, served.client().go() as deaf, served.client().go() as other:
         deaf.send(b"".join(deaf.request(READ, 0, length, cookie=cookie) for cookie in range(200)))

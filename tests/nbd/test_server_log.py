@@ -25,7 +25,7 @@ def test_percentiles_are_right_to_an_eighth(seed: int) -> None:
     assert latencies.bytes == 2000 * 4096
 
 
-def test_no_requests_no_figures() -> None:
+def test_server_without_requests_has_no_figures_to_log() -> None:
     assert Latencies().percentile(99) == 0
     assert list(ServerLog(print).statistics()) == []
 
@@ -41,7 +41,7 @@ def test_a_request_is_logged_only_when_asked_for() -> None:
     assert lines == ["client: read 4096 at 8192", "client: write-zeroes 4096 at 8192 flags 0x2"]
 
 
-def test_figures_tell_each_command() -> None:
+def test_statistics_have_a_line_for_each_command() -> None:
     server_log = ServerLog(print, statistics=True)
     server_log.served("client", [Request(0, 0, 1, 0, 512, 0)] * 3, 0.0)
     server_log.served("client", [Request(99, 0, 1, 0, 0, 0)], 0.0)

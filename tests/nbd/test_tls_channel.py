@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from nbd.certificates import SERVER_NAME, make_ca, write_client, write_revocation, write_server
+from support.certificates import SERVER_NAME, make_ca, write_client, write_revocation, write_server
+from support.units import MIB
 from vhdx.errors import RequestError
 from vhdx.nbd.channel import ChannelError, SocketChannel
 from vhdx.nbd.tls import TlsChannel, server_context
 
 HANG = 60
 """Seconds after which a test has hung."""
-MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import vhdx
+from support.units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.nbd.channel import SocketChannel
 from vhdx.nbd.connection import Connection
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from vhdx.blockdev.device import DirectDevice, Place
 
-MIB = 1 << 20
 SIZE = 8 * MIB
 HANG_SECONDS = 30
 

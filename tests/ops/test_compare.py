@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vhdx
+from support.units import MIB, TIB
 from vhdx import ParentNotFoundError
-from vhdx._units import MIB, TIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.compare import Difference, compare
 from vhdx.ops.convert import convert
@@ -30,7 +30,7 @@ def expected(a: bytearray, b: bytearray) -> Difference | None:
     return next((Difference(at) for at in range(length) if x[at] != y[at]), None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 600_000),
     st.integers(0, 300_000),

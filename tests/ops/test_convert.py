@@ -12,23 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdx
-from vhdx import Extent, Limits, ParentNotFoundError, RequestError
-from vhdx._units import MIB, TIB
+from support.units import MIB, TIB
+from vhdx import Extent, Limits, ParentNotFoundError, RequestError, _host
 from vhdx.blockdev.device import Range
 from vhdx.disks.raw import RawDevice
-from vhdx.engine.new_image import ImageWriter, disk_parameters
-from vhdx.ops.check import check_image
+from vhdx.engine.new_image import ImageWriter
+from vhdx.format.new_disk import disk_parameters
+from vhdx.ops.check import check
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.base import StoreExtent, pread
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, ReferenceDisk
 from vhdx.testing.image.strategies import chains
 
-QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 class PlainDevice:
@@ -83,7 +81,7 @@ def allocated_blocks(store: MemoryStore) -> list[int]:
 
 
 def assert_clean(store: MemoryStore | Path) -> None:
-    assert list(check_image(store).findings()) == []
+    assert list(check(store).findings()) == []
 
 
 def to_image(source: vhdx.BlockDevice, **options: object) -> MemoryStore:
@@ -245,7 +243,7 @@ def test_zeroes_are_kept_as_data_if_so_wanted() -> None:
     assert allocated_blocks(image) == [0, 1]
 
 
-@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
+@pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
 def test_holes_of_the_host_inside_a_block_are_not_read(tmp_path: Path) -> None:
     image = tmp_path / "fixed.vhdx"
     create(image, 64 * MIB, kind="fixed", block_size=MIB)

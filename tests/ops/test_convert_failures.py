@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from support.units import MIB
 from vhdx import NotVhdxError
-from vhdx._units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create

@@ -7,18 +7,18 @@ from uuid import UUID
 import pytest
 
 import vhdx
+from support.units import GIB, MIB
 from vhdx import LogReplayRequiredError, ParentForbiddenError, RequestError
-from vhdx._units import GIB, MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.format.guids import PARENT_LOCATOR, ZERO_GUID
 from vhdx.format.metadata import IS_REQUIRED
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.image.structures import MetadataItem
+from vhdx.testing.image import MetadataItem
 
 CONTENT = b"the parent's content" * 100
 
@@ -34,7 +34,7 @@ def parent(tmp_path: Path) -> Path:
 
 
 def assert_clean(path: Path) -> None:
-    assert list(check_image(path).findings()) == []
+    assert list(check(path).findings()) == []
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "fixed"])

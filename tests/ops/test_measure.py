@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import vhdx
+from support.units import MIB, TIB
 from vhdx import RequestError
-from vhdx._units import MIB, TIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.convert import convert
 from vhdx.ops.measure import Measurement, measure

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 import vhdx
+from support.units import MIB
 from vhdx import ParentNotFoundError
-from vhdx._units import MIB
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.pipe import write_to_pipe
 from vhdx.storage.memory import MemoryStore

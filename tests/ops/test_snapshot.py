@@ -14,12 +14,12 @@ import vhdx
 from support.cases import pattern, sound, sound_child
 from support.dirty import GROWN, applied, grow, unlogged
 from support.media import fill
-from vhdx import ImageClosedError, RequestError
-from vhdx._units import MIB
+from support.units import MIB
+from vhdx import ImageClosedError, RequestError, _host
 from vhdx.disks.raw import RawDevice
 from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot
-from vhdx.storage import host
+from vhdx.storage import durable
 from vhdx.testing import ImageBuilder
 
 Maker = Callable[[Path], list[Path]]
@@ -176,7 +176,7 @@ def test_nothing_is_left_by_a_process_that_was_killed(tmp_path: Path, folder: Pa
 
 
 @pytest.mark.skipif(
-    not host.HAVE_FALLOCATE, reason="space cannot be reserved: a full disk may poison the child"
+    not _host.HAVE_FALLOCATE, reason="space cannot be reserved: a full disk may poison the child"
 )
 def test_full_folder_is_an_error_of_the_write_and_the_rest_goes_on(tmp_path: Path, small_disk: Path) -> None:
     path = tmp_path / "base.vhdx"
@@ -246,7 +246,7 @@ def test_flush_asks_nothing_of_the_medium(tmp_path: Path, monkeypatch: pytest.Mo
         raise AssertionError("a throw-away file has been made durable")
 
     image = ImageBuilder(8 * MIB).write(tmp_path / "base.vhdx")
-    monkeypatch.setattr(host, "sync_data", refuse)
+    monkeypatch.setattr(durable, "sync_data", refuse)
     with open_snapshot(vhdx.open(image)) as disk:
         disk.pwrite(b"w", 5 * MIB, fua=True)
         disk.flush()

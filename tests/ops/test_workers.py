@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
+from vhdx.ops.copying.unit_order import UnitOrder
+from vhdx.ops.copying.unit_workers import Stopped, UnitWorkers
 
 
 def no_tick() -> None:
@@ -15,19 +16,19 @@ def no_tick() -> None:
 
 def test_every_job_is_done_once() -> None:
     done: list[tuple[int, str]] = []
-    Workers(iter("abcdefgh"), 3, Turns()).run(lambda: lambda number, job: done.append((number, job)), no_tick)
+    UnitWorkers(iter("abcdefgh"), 3).run(lambda: lambda number, job: done.append((number, job)), no_tick)
     assert sorted(done) == list(enumerate("abcdefgh"))
 
 
 def test_failure_of_one_stops_the_others_that_wait() -> None:
-    turns = Turns()
-    workers: Workers[int] = Workers(iter(range(2)), 2, turns)
+    order = UnitOrder()
+    workers: UnitWorkers[int] = UnitWorkers(iter(range(2)), 2, order.stop)
 
     def work(number: int, job: int) -> None:
         if number == 0:
             time.sleep(0.05)
             raise ZeroDivisionError
-        turns.wait(1)
+        order.wait(1)
         raise AssertionError("its turn never came")
 
     with pytest.raises(ZeroDivisionError):
@@ -41,7 +42,7 @@ def test_failure_of_the_iterator_reaches_the_caller() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        Workers(jobs(), 2, Turns()).run(lambda: lambda number, job: None, no_tick)
+        UnitWorkers(jobs(), 2).run(lambda: lambda number, job: None, no_tick)
 
 
 def test_jobs_after_a_failure_are_not_begun() -> None:
@@ -52,14 +53,14 @@ def test_jobs_after_a_failure_are_not_begun() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Workers(iter(range(100)), 1, Turns()).run(lambda: work, no_tick)
+        UnitWorkers(iter(range(100)), 1).run(lambda: work, no_tick)
     assert begun == [0]
 
 
 def test_interrupt_of_the_caller_waits_for_the_workers() -> None:
     alive = threading.Event()
     ended: list[bool] = []
-    workers: Workers[int] = Workers(iter(range(100)), 1, Turns())
+    workers: UnitWorkers[int] = UnitWorkers(iter(range(100)), 1)
 
     def work(number: int, job: int) -> None:
         alive.set()
@@ -78,14 +79,21 @@ def test_interrupt_of_the_caller_waits_for_the_workers() -> None:
 
 
 def test_turns_come_in_order() -> None:
-    turns, taken = Turns(), []
+    order, taken = UnitOrder(), []
 
     def work(number: int, job: int) -> None:
         if job % 3:  # some take nothing
             time.sleep(0.001 * (job % 5))
-            turns.wait(number)
+            order.wait(number)
             taken.append(number)
-        turns.give_up(number)
+        order.give_up(number)
 
-    Workers(iter(range(60)), 4, turns).run(lambda: work, no_tick)
+    UnitWorkers(iter(range(60)), 4, order.stop).run(lambda: work, no_tick)
     assert taken == [number for number in range(60) if number % 3]
+
+
+def test_a_number_may_be_given_up_twice() -> None:
+    order = UnitOrder()
+    for number in (0, 0, 2, 2, 1, 1):
+        order.give_up(number)
+    order.wait(3)  # returns: all lower numbers have been passed

@@ -20,7 +20,7 @@ def buffer_of(granules: list[str], tail: bytes, stale: int) -> tuple[bytearray, 
     return bytearray(content.ljust(BUFFER_SIZE, bytes([stale]))), len(content)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(GRANULES, st.binary(max_size=40), st.sampled_from((0, 7)))
 def test_runs_hold_all_data_and_no_granule_of_zeroes(granules: list[str], tail: bytes, stale: int) -> None:
     buffer, length = buffer_of(granules, tail, stale)
@@ -39,7 +39,7 @@ def test_runs_hold_all_data_and_no_granule_of_zeroes(granules: list[str], tail: 
     assert is_zero(buffer, length) == (not any(buffer[:length]))
 
 
-def test_whole_buffer_of_each_kind() -> None:
+def test_buffer_that_is_all_data_or_all_zeroes_is_one_run_or_none() -> None:
     assert data_runs(bytearray(BUFFER_SIZE), BUFFER_SIZE) == []
     assert data_runs(bytearray(b"x" * BUFFER_SIZE), BUFFER_SIZE) == [(0, BUFFER_SIZE)]
     assert data_runs(bytearray(BUFFER_SIZE), 0) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
 

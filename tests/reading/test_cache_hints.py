@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import file_bytes
+from vhdx import _host
 from vhdx.blockdev.device import MAX_READ_AHEAD, BlockDevice
 from vhdx.disks.raw import RawDevice
 from vhdx.format.bat import PayloadState
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.stores import WatchedStore, file_bytes
+from vhdx.testing.stores import WatchedStore
 
 
 class HintedStore(WatchedStore):
@@ -127,7 +128,7 @@ def test_hint_for_a_dirty_image_goes_to_the_file_below_the_replay() -> None:
     assert store.hints == [(MIB, place)]
 
 
-@pytest.mark.skipif(not host.HAVE_FADVISE, reason="the system takes no hints")
+@pytest.mark.skipif(not _host.HAVE_FADVISE, reason="the system takes no hints")
 def test_file_is_asked_for_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(MIB))

@@ -7,15 +7,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdx
-from vhdx._units import GIB, MIB
+from support.units import GIB, MIB
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import ByteStore, pread_zero_extended
 from vhdx.testing import ImageBuilder, ReferenceDisk
-from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.image import QuickDisk
 from vhdx.testing.image.strategies import chains, dirty_images, requests
 
 SLOW_STORES = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 

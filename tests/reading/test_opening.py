@@ -4,13 +4,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdx
-from support.stores import CountingStore
+from support.units import MIB
 from vhdx import Image
-from vhdx._units import MIB
-from vhdx.testing import ImageBuilder, ReferenceDisk
+from vhdx.testing import CountingStore, ImageBuilder, ReferenceDisk
 from vhdx.testing.image.strategies import chains, dirty_images, images, requests
 
-examples = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+examples = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def compare(builders: list[ImageBuilder], data: st.DataObject) -> None:
@@ -62,7 +61,6 @@ def test_dirty_image_reads_as_the_reference_says(image: ImageBuilder, data: st.D
 
 
 @given(st.integers(0, 4 * MIB), st.integers(0, 64 * 1024))
-@settings(deadline=None)
 def test_cutting_a_read_in_two_changes_nothing(offset: int, length: int) -> None:
     image = ImageBuilder(4 * MIB)
     image.add_block(1, bytes(range(256)) * 4096)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.storage.base import pread_zero_extended
 from vhdx.testing import ImageBuilder, zero_change
-from vhdx.testing.hostile.mutation_bases import BASE_NAMES, base_image
+from vhdx.testing.hostile import BASE_NAMES, base_image
 
 NAMES = [name for name in BASE_NAMES if name != "large-blocks"]
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vhdx import Ability, ImageClosedError, ImageLockedError, RequestError
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
+from vhdx import Ability, ImageClosedError, ImageLockedError, RequestError, _host
 from vhdx.disks.raw import RawDevice
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 
@@ -56,8 +55,8 @@ def test_any_buffer_is_filled(odd_file: Path) -> None:
     assert words.tobytes() == odd_file.read_bytes()[2:10]
 
 
-@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
-def test_holes_are_told_as_such(tmp_path: Path) -> None:
+@pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="this system does not tell where holes are")
+def test_holes_of_the_file_are_holes_of_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "sparse.raw"
     with path.open("wb") as file:
         file.truncate(4 * MIB)
@@ -75,6 +74,12 @@ def test_ranges_name_the_store_and_the_same_offset(odd_file: Path) -> None:
     with RawDevice.open(odd_file) as device, device.ranges(10, 20) as ranges:
         assert list(ranges) == [(device.store, 10, 20)]
         assert device.limits.ranges is Ability.NATIVE
+
+
+def test_raw_disk_is_a_file_object_like_any_other(odd_file: Path) -> None:
+    with RawDevice.open(odd_file) as device, device.stream() as stream:
+        stream.seek(-10, os.SEEK_END)
+        assert stream.read(100) == odd_file.read_bytes()[-10:]
 
 
 def test_closed_device_answers_nothing() -> None:

@@ -10,14 +10,13 @@ import pytest
 
 import vhdx
 from proof.fuzz.invariants import examine
-from vhdx._units import MIB
-from vhdx.ops.check import check_image
-from vhdx.storage import host
+from support.units import MIB
+from vhdx import _host
+from vhdx.ops.check import check
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing.hostile.mutation_bases import BaseImage, copy_store
-from vhdx.testing.hostile.mutator import Mutant
-from vhdx.testing.image.quick_reference import QuickDisk
+from vhdx.testing.hostile import BaseImage, Mutant, copy_store
+from vhdx.testing.image import QuickDisk
 
 pytestmark = pytest.mark.samples
 
@@ -93,14 +92,14 @@ def test_reading_leaves_content_and_times_alone(sample: Path, tmp_path: Path) ->
     with vhdx.open(path) as disk:
         for extent in disk.extents():
             disk.pread(min(extent.length, MIB), extent.offset)
-    list(check_image(path).findings())
+    list(check(path).findings())
     after = path.stat()
     assert (after.st_mtime_ns, after.st_ctime_ns, after.st_size) == (
         before.st_mtime_ns,
         before.st_ctime_ns,
         before.st_size,
     )
-    if keeps_access_times and host.HAVE_NOATIME:
+    if keeps_access_times and _host.HAVE_NOATIME:
         # The file is ours, so O_NOATIME is allowed.
         assert after.st_atime_ns == before.st_atime_ns
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest

@@ -8,9 +8,9 @@ import zlib
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.testing import ImageBuilder
-from vhdx.testing.hostile.mutation_bases import base_image
+from vhdx.testing.hostile import base_image
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_stream_tells_what_it_can_do(disk: vhdx.Disk) -> None:
         stream.fileno()
 
 
-def test_stream_refuses_positions_that_are_none(disk: vhdx.Disk) -> None:
+def test_stream_refuses_impossible_positions(disk: vhdx.Disk) -> None:
     stream = disk.stream()
     with pytest.raises(ValueError, match="negative"):
         stream.seek(-1)

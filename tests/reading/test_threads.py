@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx.testing.hostile.mutation_bases import BASE_NAMES, base_image, copy_store
+from vhdx.testing.hostile import BASE_NAMES, base_image, copy_store
 
 THREADS, READS = 8, 60
 NAMES = [name for name in BASE_NAMES if name != "large-blocks"]

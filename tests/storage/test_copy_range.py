@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from vhdx._units import MIB
-from vhdx.storage import copy, host, libc
+from support.units import MIB
+from vhdx import _host
+from vhdx.storage import copy, libc
 from vhdx.storage.base import ByteStore, pread
-from vhdx.storage.copy import copy_range, try_reflink
+from vhdx.storage.copy import RangeCopier
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 
-kernel = pytest.mark.skipif(not host.HAVE_COPY_FILE_RANGE, reason="copy_file_range is switched off")
-reflink = pytest.mark.skipif(not host.HAVE_REFLINK, reason="reflinks are switched off")
+kernel = pytest.mark.skipif(not _host.HAVE_COPY_FILE_RANGE, reason="copy_file_range is switched off")
+reflink = pytest.mark.skipif(not _host.HAVE_REFLINK, reason="reflinks are switched off")
 
 CONTENT = os.urandom(3 * MIB + 777)
 
@@ -53,7 +54,7 @@ def test_range_arrives_and_nothing_else_changes(
     source: ByteStore = files[0] if source_kind == "f" else MemoryStore(CONTENT)
     target: ByteStore = files[1] if target_kind == "f" else MemoryStore()
     target.pwrite(b"\xaa" * 4 * MIB, 0)
-    copy_range(source, source_offset, target, target_offset, length)
+    RangeCopier(target).copy(source, source_offset, target_offset, length)
     expected = bytearray(b"\xaa" * 4 * MIB)
     expected[target_offset : target_offset + length] = CONTENT[source_offset : source_offset + length]
     assert pread(target, 5 * MIB, 0) == expected
@@ -62,7 +63,7 @@ def test_range_arrives_and_nothing_else_changes(
 def test_buffer_is_reused(files: tuple[FileStore, FileStore]) -> None:
     target = MemoryStore()
     buffer = bytearray(1000)
-    copy_range(files[0], 3, target, 0, 2500, buffer=buffer)
+    RangeCopier(target, buffer).copy(files[0], 3, 0, 2500)
     assert pread(target, 3000, 0) == CONTENT[3:2503]
     assert buffer[:500] == CONTENT[2003:2503]
     buffer.append(0)
@@ -72,7 +73,7 @@ def test_buffer_is_reused(files: tuple[FileStore, FileStore]) -> None:
 def test_source_that_ends_too_early_is_an_error(files: tuple[FileStore, FileStore], kind: str) -> None:
     target: ByteStore = files[1] if kind == "f" else MemoryStore()
     with pytest.raises(OSError, match="ends before") as caught:
-        copy_range(files[0], MIB, target, 0, 3 * MIB)
+        RangeCopier(target).copy(files[0], MIB, 0, 3 * MIB)
     assert caught.value.filename == files[0].name
 
 
@@ -81,21 +82,22 @@ def test_kernel_moves_the_bytes_between_files(
     files: tuple[FileStore, FileStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FileStore, "pread_into", None)
-    copy_range(*files[:1], 0, files[1], 0, len(CONTENT))
+    RangeCopier(files[1]).copy(files[0], 0, 0, len(CONTENT))
     monkeypatch.undo()
     assert pread(files[1], len(CONTENT) + 1, 0) == CONTENT
 
 
 @kernel
-@pytest.mark.skipif(not host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
+@pytest.mark.skipif(not _host.HAVE_SYNC_FILE_RANGE, reason="sync_file_range is switched off")
 def test_only_long_copies_are_hurried_to_the_device(
     files: tuple[FileStore, FileStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = list[tuple[int, int]]()
     monkeypatch.setattr(libc, "start_writeback", lambda _, offset, length: begun.append((offset, length)))
+    copier = RangeCopier(files[1])
     for offset in range(0, MIB, 4096):
-        copy_range(files[0], offset, files[1], offset, 4095)  # an odd length: never a shared block
-    copy_range(files[0], MIB + 1, files[1], 2 * MIB + 3, MIB)
+        copier.copy(files[0], offset, offset, 4095)  # an odd length: never a shared block
+    RangeCopier(files[1]).copy(files[0], MIB + 1, 2 * MIB + 3, MIB)
     assert begun == [(2 * MIB + 3, MIB)]
 
 
@@ -105,7 +107,7 @@ def test_short_kernel_copies_are_continued(
 ) -> None:
     real = os.copy_file_range
     monkeypatch.setattr(os, "copy_file_range", lambda s, t, n, so, to: real(s, t, min(n, 500_000), so, to))
-    copy_range(files[0], 3, files[1], 5, 3 * MIB)
+    RangeCopier(files[1]).copy(files[0], 3, 5, 3 * MIB)
     assert pread(files[1], 4 * MIB, 5) == CONTENT[3 : 3 * MIB + 3]
 
 
@@ -126,10 +128,11 @@ def test_copy_goes_on_through_memory_where_the_kernel_cannot(
         return real(source, target, min(count, 100_000), source_offset, target_offset)
 
     monkeypatch.setattr(os, "copy_file_range", refusing)
+    copier = RangeCopier(files[1])
     for _ in range(2):
-        copy_range(files[0], 3, files[1], 3, 3 * MIB)
+        copier.copy(files[0], 3, 3, 3 * MIB)
         assert pread(files[1], 4 * MIB, 3) == CONTENT[3 : 3 * MIB + 3]
-    assert len(calls) == good_calls + 1  # the failure is remembered for this pair
+    assert len(calls) == good_calls + 1  # the failure is remembered for this source
 
 
 @kernel
@@ -137,7 +140,7 @@ def test_silent_kernel_copy_does_not_lose_bytes(
     files: tuple[FileStore, FileStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "copy_file_range", lambda *_: 0)
-    copy_range(files[0], 0, files[1], 0, len(CONTENT))
+    RangeCopier(files[1]).copy(files[0], 0, 0, len(CONTENT))
     assert pread(files[1], len(CONTENT) + 1, 0) == CONTENT
 
 
@@ -151,20 +154,20 @@ def test_real_error_of_the_kernel_copy_is_raised(
 
     monkeypatch.setattr(os, "copy_file_range", failing)
     with pytest.raises(OSError) as caught:
-        copy_range(files[0], 0, files[1], 0, MIB)
+        RangeCopier(files[1]).copy(files[0], 0, 0, MIB)
     assert caught.value.errno == code
 
 
 def test_read_only_target_is_refused(files: tuple[FileStore, FileStore], tmp_path: Path) -> None:
     (tmp_path / "third").write_bytes(bytes(MIB))
     with FileStore.open(tmp_path / "third") as third, pytest.raises(OSError, match="not open for writing"):
-        copy_range(files[0], 0, third, 0, MIB)
+        RangeCopier(third).copy(files[0], 0, 0, MIB)
 
 
 def test_closed_store_raises_value_error(files: tuple[FileStore, FileStore]) -> None:
     files[0].close()
     with pytest.raises(ValueError, match="closed"):
-        copy_range(files[0], 0, files[1], 0, 4096)
+        RangeCopier(files[1]).copy(files[0], 0, 0, 4096)
 
 
 @reflink
@@ -179,10 +182,11 @@ def test_reflink_is_asked_only_for_aligned_ranges_of_files(
         return True
 
     monkeypatch.setattr(copy, "_clone", clone)
-    assert try_reflink(files[0], 4096, files[1], 8192, 12288)
+    copier = RangeCopier(files[1])
+    assert copier.share(files[0], 4096, 8192, 12288)
     for source_offset, target_offset, length in [(1, 0, 4096), (0, 1, 4096), (0, 0, 4097), (0, 0, 0)]:
-        assert not try_reflink(files[0], source_offset, files[1], target_offset, length)
-    assert not try_reflink(MemoryStore(CONTENT), 0, files[1], 0, 4096)
+        assert not copier.share(files[0], source_offset, target_offset, length)
+    assert not copier.share(MemoryStore(CONTENT), 0, 0, 4096)
     assert asked == [(4096, 8192, 12288)]
 
 
@@ -195,12 +199,12 @@ def test_reflinked_part_is_not_copied_again_but_the_tail_is(
         return True
 
     monkeypatch.setattr(copy, "_clone", clone)
-    copy_range(files[0], 0, files[1], 0, 10_000)
+    RangeCopier(files[1]).copy(files[0], 0, 0, 10_000)
     assert pread(files[1], 20_000, 0) == b"c" * 8192 + CONTENT[8192:10_000]
 
 
 @reflink
-def test_failed_reflink_is_remembered_for_its_pair_only(
+def test_failed_reflink_is_remembered_for_its_source_only(
     files: tuple[FileStore, FileStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = list[int]()
@@ -210,11 +214,12 @@ def test_failed_reflink_is_remembered_for_its_pair_only(
         return False
 
     monkeypatch.setattr(copy, "_clone", refuse)
-    (tmp_path / "third").write_bytes(b"")
-    with FileStore.open(tmp_path / "third", writable=True) as third:
-        for target in (files[1], files[1], third, third):
-            assert not try_reflink(files[0], 0, target, 0, 4096)
-    assert len(calls) == 2
+    (tmp_path / "third").write_bytes(CONTENT)
+    with FileStore.open(tmp_path / "third") as third:
+        copier = RangeCopier(files[1])
+        for source in (files[0], files[0], third, third):
+            assert not copier.share(source, 0, 0, 4096)
+        assert calls == [files[0].fileno(), third.fileno()]
 
 
 @reflink
@@ -225,13 +230,13 @@ def test_reflink_request_is_packed_as_the_kernel_wants_it(
 
     seen = list[tuple[int, int, bytes]]()
     monkeypatch.setattr(fcntl, "ioctl", lambda *arguments: seen.append(arguments))
-    assert try_reflink(files[0], 4096, files[1], 8192, 12288)
+    assert RangeCopier(files[1]).share(files[0], 4096, 8192, 12288)
     expected = b"".join(n.to_bytes(8, "little") for n in (files[0].fileno(), 4096, 12288, 8192))
     assert seen == [(files[1].fileno(), 0x4020940D, expected)]
 
 
 def test_reflink_on_this_file_system_is_right_or_not_done(files: tuple[FileStore, FileStore]) -> None:
-    if try_reflink(files[0], 0, files[1], 0, 3 * MIB):
+    if RangeCopier(files[1]).share(files[0], 0, 0, 3 * MIB):
         assert pread(files[1], 4 * MIB, 0) == CONTENT[: 3 * MIB]
     else:
         assert files[1].size() == 0

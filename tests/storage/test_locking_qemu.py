@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vhdx import _host
 from vhdx.errors import ImageLockedError
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
         any(shutil.which(tool) is None for tool in ("qemu-img", "qemu-io", "qemu-nbd")),
         reason="qemu-img, qemu-io and qemu-nbd are needed (Debian package qemu-utils)",
     ),
-    pytest.mark.skipif(not host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
+    pytest.mark.skipif(not _host.HAVE_OFD_LOCKS, reason="OFD locks are switched off"),
 ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vhdx._units import MIB, TIB
+from support.units import MIB, TIB
 from vhdx.storage.base import StoreExtent, StoreKind, pread
 from vhdx.storage.memory import PAGE_SIZE, MemoryStore
 

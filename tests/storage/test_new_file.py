@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vhdx.errors import ImageLockedError
-from vhdx.storage import host, libc
+from vhdx.storage import durable, libc
 from vhdx.storage.file import FileStore
 from vhdx.storage.new_file import NewFile
 
@@ -164,7 +164,7 @@ def test_content_is_flushed_before_the_rename_and_the_directory_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, events = tmp_path / "new", list[tuple[str, bool]]()
-    real_data, real_directory = host.sync_data, os.fsync
+    real_data, real_directory = durable.sync_data, os.fsync
 
     def sync_data(fd: int) -> None:
         events.append(("data", path.exists()))
@@ -178,14 +178,14 @@ def test_content_is_flushed_before_the_rename_and_the_directory_after_it(
 
     with NewFile(path) as new:
         new.store.pwrite(b"x", 0)
-        monkeypatch.setattr(host, "sync_data", sync_data)
+        monkeypatch.setattr(durable, "sync_data", sync_data)
         monkeypatch.setattr(os, "fsync", fsync)
     assert events == [("data", False), ("directory", True)]
 
 
 def test_failed_flush_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="Input/output"), NewFile(tmp_path / "new"):
-        monkeypatch.setattr(host, "sync_data", _unsupported(errno.EIO))
+        monkeypatch.setattr(durable, "sync_data", _unsupported(errno.EIO))
     assert _names(tmp_path) == []
 
 

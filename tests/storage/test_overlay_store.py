@@ -9,29 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vhdx._buffer import Buffer
-from vhdx._units import KIB, MIB, TIB
-from vhdx.storage.base import StoreExtent, StoreKind, pread
+from support.units import KIB, MIB, TIB
+from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, pread
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.storage.overlay import SECTOR_SIZE, OverlayStore
+from vhdx.testing.stores import StoreCall, WatchedStore
 
 DATA, HOLE, OVERLAY = StoreKind.DATA, StoreKind.HOLE, StoreKind.OVERLAY
 
 SECTORS = 12
 """The model tests play on this many sectors."""
-
-
-class CountingStore(MemoryStore):
-    """Memory that notes what is read from it."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.reads = list[tuple[int, int]]()
-
-    def pread_into(self, buffer: Buffer, file_offset: int) -> int:
-        self.reads.append((file_offset, memoryview(buffer).nbytes))
-        return super().pread_into(buffer, file_offset)
 
 
 def patch_of(token: int, into: memoryview) -> None:
@@ -53,7 +41,7 @@ def read(view: OverlayStore, length: int, file_offset: int) -> bytes:
 
 
 def make(
-    base: MemoryStore,
+    base: ByteStore,
     patches: dict[int, int] | None = None,
     zeroes: tuple[tuple[int, int], ...] = (),
     size: int | None = None,
@@ -61,7 +49,7 @@ def make(
     return OverlayStore(base, patches=patches or {}, load=patch_of, zeroes=zeroes, size=size)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_view_agrees_with_a_plain_bytearray(data: st.DataObject) -> None:
     edge = st.integers(0, SECTORS * SECTOR_SIZE)
@@ -139,18 +127,22 @@ def test_extents_tell_patches_zeroes_base_and_nothing_apart() -> None:
 
 
 def test_read_that_meets_no_patch_is_one_read_of_the_base() -> None:
-    base = CountingStore(b"x" * (2 * MIB))
+    base = WatchedStore(MemoryStore(b"x" * (2 * MIB)))
+    reads: list[StoreCall] = []
+    base.before_read = reads.append
     view = make(base, dict.fromkeys([0, 300, 400], 1), ((MIB + 256 * KIB, 2 * MIB),))
     assert pread(view, MIB, SECTOR_SIZE) == b"x" * MIB
-    assert base.reads == [(SECTOR_SIZE, MIB)]
+    assert reads == [("pread", SECTOR_SIZE, MIB)]
 
 
 def test_base_is_not_read_under_patches_and_zeroes() -> None:
-    base = CountingStore(b"x" * (4 * SECTOR_SIZE))
+    base = WatchedStore(MemoryStore(b"x" * (4 * SECTOR_SIZE)))
+    reads: list[StoreCall] = []
+    base.before_read = reads.append
     view = make(base, {1: 5}, ((2 * SECTOR_SIZE, 3 * SECTOR_SIZE),))
     got = pread(view, 4 * SECTOR_SIZE, 0)
     assert got == b"x" * SECTOR_SIZE + patch_bytes(5) + bytes(SECTOR_SIZE) + b"x" * SECTOR_SIZE
-    assert base.reads == [(0, SECTOR_SIZE), (3 * SECTOR_SIZE, SECTOR_SIZE)]
+    assert reads == [("pread", 0, SECTOR_SIZE), ("pread", 3 * SECTOR_SIZE, SECTOR_SIZE)]
 
 
 def test_whole_patch_is_loaded_straight_into_the_caller_s_buffer() -> None:
@@ -249,3 +241,21 @@ def test_a_quarter_million_patches_take_a_few_megabytes() -> None:
     assert kept < 5 * MIB
     assert peak < 16 * MIB
     assert pread(view, SECTOR_SIZE, 300 * SECTOR_SIZE) == patch_bytes(100)
+
+
+def test_settled_view_answers_everything_from_its_base(image: Path) -> None:
+    base = FileStore.open(image, writable=True)
+    view = OverlayStore(
+        base, patches={0: 5}, load=patch_of, zeroes=((SECTOR_SIZE, 2 * SECTOR_SIZE),), size=MIB
+    )
+    base.truncate(2 * MIB)
+    base.pwrite(b"new", 0)
+    view.settle()
+    assert view.size() == 2 * MIB
+    assert pread(view, 3, 0) == b"new"
+    assert pread(view, 3, 2 * MIB - 1) == b"\0"
+    assert view.is_plain(MIB, MIB)
+    assert not view.is_plain(MIB, MIB + 1)
+    assert list(view.extents(0, 3 * MIB)) == list(base.extents(0, 3 * MIB))
+    assert view.fileno() == base.fileno()
+    view.close()

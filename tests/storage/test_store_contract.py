@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vhdx._units import MIB
+from support.units import MIB
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
 from vhdx.storage.file import FileStore
 from vhdx.storage.fileobj import FileObjectStore
@@ -191,7 +191,7 @@ _step = st.one_of(
 
 
 @pytest.mark.parametrize("kind", ["file", "memory", "object"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(_step, max_size=12))
 def test_store_agrees_with_a_plain_bytearray(
     kind: str, tmp_path: Path, steps: list[tuple[str, int, int, int]]

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from support.stores import CountingStore
+from support.units import MIB
 from vhdx import Image
-from vhdx._units import MIB
-from vhdx.engine.scan.large_table import scan_blocks
+from vhdx.engine.scan.table import scan_table
 from vhdx.errors import CorruptImageError, FormatError
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
-from vhdx.ops.check import check_image
-from vhdx.report import Finding
+from vhdx.ops.check import check
 from vhdx.rules import RuleCode
-from vhdx.testing import ImageBuilder, ReferenceDisk
+from vhdx.testing import CountingStore, ImageBuilder, ReferenceDisk
 
 Wound = Callable[[ImageBuilder], object]
 
@@ -95,12 +94,12 @@ def codes(findings: Sequence[Finding]) -> list[RuleCode]:
 
 def block_codes(image: Image) -> list[RuleCode]:
     """The rules that the whole BAT breaks."""
-    return codes(list(scan_blocks(image.bat, image.opened.block_rules)))
+    return codes(list(scan_table(image.bat, image.opened.block_rules)))
 
 
 def check_codes(image: ImageBuilder) -> list[RuleCode]:
     """The rules that `check` finds broken."""
-    return codes(list(check_image(store_of(image)).findings()))
+    return codes(list(check(store_of(image)).findings()))
 
 
 def assert_refused(image: ImageBuilder, case: Case, *, strict: bool = False) -> None:
@@ -113,7 +112,7 @@ def assert_refused(image: ImageBuilder, case: Case, *, strict: bool = False) -> 
     assert type(caught.value) is case.error
     for name in case.names:
         assert name in str(caught.value)
-    assert store.bytes_read <= MAX_OPEN_READ
+    assert store.work.bytes_read <= MAX_OPEN_READ
     if case.error is CorruptImageError:
         assert case.code in check_codes(image)
     else:
@@ -127,7 +126,7 @@ def assert_opens(
     """Opening succeeds, every byte is right, and exactly one rule (or none) is found broken."""
     store = store_of(image)
     with Image.open(store, strict=strict) as opened:
-        assert store.bytes_read <= MAX_OPEN_READ
+        assert store.work.bytes_read <= MAX_OPEN_READ
         assert opened.pread(opened.size, 0) == expected
         assert codes(opened.findings) == ([] if code is None else [code])
         assert_extents_tell_the_truth(opened, expected)

@@ -1,8 +1,8 @@
 """Images whose log holds changes that their BAT lacks."""
 
 from support.cases import pattern, sound
+from support.units import MIB
 from vhdx import CorruptImageError
-from vhdx._units import MIB
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.log import LogChange
 from vhdx.rules import RuleCode

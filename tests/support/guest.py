@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from proof.crash.programs import need
+from support.programs import need
 
 BOOT_SECONDS = 240
 """A guest that takes longer hangs; an idle machine needs ten."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proof.crash.programs import need, run
+from support.programs import need, run
 
 HANG_GUARD_SECONDS = 60
 

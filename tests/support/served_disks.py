@@ -4,9 +4,9 @@ import random
 from pathlib import Path
 
 import vhdx
-from vhdx._units import KIB, MIB
+from support.units import KIB, MIB
 from vhdx.disks.raw import RawDevice
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.ops.convert import convert
 from vhdx.ops.create import create
 from vhdx.rules import Severity
@@ -62,7 +62,7 @@ def chain_of_three(folder: Path, *, sector_size: int = 512) -> list[Path]:
 
 def assert_sound(path: Path) -> None:
     """A check finds no fault, and the image was closed as it should be."""
-    found = [f for f in check_image(path).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
+    found = [f for f in check(path).findings() if f.severity in (Severity.ERROR, Severity.LEAK)]
     assert found == []
     with vhdx.open(path) as disk:
         assert not disk.is_dirty

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import vhdx
-from nbd.talking import Talk
 from support import nbd_wire as wire
+from support.nbd_connection import Talk
 
 GUARD_SECONDS = 300
 """No server that serves a single test lives longer: one that hangs fails its test."""

@@ -12,10 +12,7 @@ from collections.abc import Iterator, Sequence
 from vhdx._buffer import Buffer
 from vhdx.blockdev.extent import Extent
 from vhdx.storage.base import ByteStore, pread_zero_extended
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.states import MediaFault
-from vhdx.testing.crash.subject import CrashDevice, ReplayEffect
+from vhdx.testing.crash import Content, CrashDevice, CrashSubject, MediaFault, RecordingStore, ReplayEffect
 
 BLOCK = 4096
 TABLE_AT = 4096
@@ -144,10 +141,8 @@ def _load(store: ByteStore) -> tuple[int, bytearray]:
     return best, bytearray(table)
 
 
-class ToySubject:
+class ToySubject(CrashSubject):
     """The toy store for the crash kit."""
-
-    parents: Sequence[Content] = ()
 
     def __init__(self, count: int = 6, flaw: str = "") -> None:
         self.count = count
@@ -173,9 +168,3 @@ class ToySubject:
         replayed = content.copy()
         replayed.write(table, TABLE_AT)
         return ReplayEffect(True, replayed)
-
-    def media_faults(self) -> Sequence[MediaFault]:
-        return ()
-
-    def is_poisoned(self, error: BaseException) -> bool:
-        return False

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import current_header, faults
 from vhdx.testing import ImageBuilder
-from writing.disks import current_header, faults
-from writing.stores import Call, WatchedStore
+from vhdx.testing.stores import StoreCall, WatchedStore
 
 HANG_SECONDS = 30.0
 
@@ -26,7 +26,7 @@ class Paused:
         self._thread.start()
         assert self._inside.wait(HANG_SECONDS)
 
-    def _before(self, call: Call) -> None:
+    def _before(self, call: StoreCall) -> None:
         if threading.current_thread() is self._thread and call.name == "pwrite" and call.length >= MIB:
             self._left -= 1
             if not self._left:
@@ -122,7 +122,7 @@ def test_close_does_not_wait_for_ranges_that_are_still_open() -> None:
 def test_close_in_the_midst_of_the_same_thread_s_write_does_not_wait_for_itself() -> None:
     store, disk = opened()
 
-    def close_once(call: Call) -> None:
+    def close_once(call: StoreCall) -> None:
         if call.name == "pwrite" and call.length == MIB:
             store.before = lambda _: None
             disk.close()  # as the handler of a signal may do

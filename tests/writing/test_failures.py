@@ -8,33 +8,19 @@ import pytest
 
 import vhdx
 from support.dirty import GROWN, ZEROED, applied, grow_then_zero, unlogged
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import assert_sound, block_entry, faults, file_bytes
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, zero_change
-from vhdx.testing.crash.pages import Content
-from writing.disks import assert_sound, block_entry, faults
-from writing.stores import Call, HostStore, WatchedStore, file_bytes
+from vhdx.testing.crash import Content
+from vhdx.testing.stores import HostStore, StoreCall, WatchedStore, fail_on
 
 Change = Callable[[vhdx.Disk], object]
 
 
 def error_of(number: int) -> OSError:
     return OSError(number, os.strerror(number), "device")
-
-
-def fail_on(name: str, error: BaseException, *, nth: int = 1, above: int = 0) -> Callable[[Call], None]:
-    """Raise on the nth call of a kind at or above a file offset, and on all that follow."""
-    count = 0
-
-    def before(call: Call) -> None:
-        nonlocal count
-        if call.name == name and call.file_offset >= above:
-            count += 1
-            if count >= nth:
-                raise error
-
-    return before
 
 
 def image_with_content(*, child: bool = False) -> tuple[list[WatchedStore], Content]:
@@ -331,7 +317,7 @@ def test_file_grows_by_what_is_needed_where_it_cannot_grow_by_more() -> None:
     store = WatchedStore(ImageBuilder(64 * MIB).build_store())
     limit = store.size() + 3 * MIB
 
-    def before(call: Call) -> None:
+    def before(call: StoreCall) -> None:
         if call.name == "truncate" and call.file_offset > limit:
             raise error_of(errno.EFBIG)
 
@@ -378,5 +364,5 @@ def test_table_that_a_replay_punched_gets_host_space_before_it_changes() -> None
     assert calls[calls.index("write_zeroes") :] == ["write_zeroes", "reserve", "pwrite"]
 
 
-def _covers(call: Call, file_offset: int) -> bool:
+def _covers(call: StoreCall, file_offset: int) -> bool:
     return call.file_offset <= file_offset < call.file_offset + call.length

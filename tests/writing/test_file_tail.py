@@ -8,16 +8,16 @@ import pytest
 
 import vhdx
 from support.dirty import grow, unlogged
+from support.units import MIB
+from support.written_images import chain_bytes, faults
+from vhdx import _host
 from vhdx._buffer import Buffer
-from vhdx._units import MIB
 from vhdx.engine.session.file_tail import end_of_content
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.disks import chain_bytes, faults
-from writing.stores import WatchedStore
+from vhdx.testing.stores import CountingStore, WatchedStore
 
 DIRT = b"\xd1"
 
@@ -97,7 +97,7 @@ def test_growth_in_a_dirty_log_is_given_back_too() -> None:
     assert faults(store) == []
 
 
-@pytest.mark.skipif(not host.HAVE_SEEK_HOLE, reason="holes cannot be told, and 64 MiB are not read")
+@pytest.mark.skipif(not _host.HAVE_SEEK_HOLE, reason="holes cannot be told, and 64 MiB are not read")
 def test_growth_of_a_writer_that_was_killed_is_given_back(tmp_path: Path) -> None:
     path, copy = tmp_path / "disk.vhdx", tmp_path / "killed.vhdx"
     create(path, 64 * MIB, block_size=MIB)
@@ -113,17 +113,6 @@ def test_growth_of_a_writer_that_was_killed_is_given_back(tmp_path: Path) -> Non
     assert copy.stat().st_size == path.stat().st_size
 
 
-class CountingStore(WatchedStore):
-    """Counts the bytes that are read."""
-
-    read = 0
-
-    def pread_into(self, buffer: Buffer, file_offset: int) -> int:
-        with memoryview(buffer) as view:
-            self.read += view.nbytes
-        return super().pread_into(buffer, file_offset)
-
-
 def test_looking_at_a_long_tail_reads_a_bounded_part_of_it() -> None:
     base = MemoryStore()
     base.pwrite(bytes(4 * MIB), 8 * MIB)
@@ -132,7 +121,7 @@ def test_looking_at_a_long_tail_reads_a_bounded_part_of_it() -> None:
         base.pwrite(b"\0", (100 + 2 * number) * MIB)
     store = CountingStore(base)
     assert end_of_content(store, 4 * MIB, 1 << 40) == 1 << 40, "what was not looked at may hold something"
-    assert store.read <= MIB
+    assert store.work.bytes_read <= MIB
     assert end_of_content(store, 4 * MIB, 64 * MIB) == 12 * MIB
     assert end_of_content(store, 20 * MIB, 64 * MIB) == 0
     assert end_of_content(store, 64 * MIB, 64 * MIB) == 0

@@ -12,10 +12,10 @@ import pytest
 
 import vhdx
 from support.dirty import grow, unlogged
-from vhdx._units import GIB, MIB
+from support.units import GIB, MIB
+from support.written_images import faults
 from vhdx.testing import ImageBuilder
-from writing.disks import faults
-from writing.stores import Call, WatchedStore
+from vhdx.testing.stores import StoreCall, WatchedStore
 
 HEADERS: Final = 2
 """Both headers, one flush each."""
@@ -102,7 +102,7 @@ def test_fua_costs_the_same_as_a_flush() -> None:
     disk.close()
 
 
-def test_child_costs_no_more() -> None:
+def test_writing_to_a_child_costs_no_more_flushes() -> None:
     parent = ImageBuilder(300 * MIB, name="parent")
     watched = WatchedStore(ImageBuilder.child_of(parent).build_store())
     disk = vhdx.open(watched, "r+", parents=[parent.build_store()])
@@ -164,7 +164,7 @@ def test_flushes_that_wait_together_share_one_commit() -> None:
     disk.pwrite(b"n", MIB, fua=True)
     begun, go_on = threading.Event(), threading.Event()
 
-    def hold(call: Call) -> None:
+    def hold(call: StoreCall) -> None:
         if call.name == "flush" and not begun.is_set():
             begun.set()
             assert go_on.wait(60)
@@ -197,7 +197,7 @@ def test_flushes_that_wait_together_share_one_commit() -> None:
 def _until_all_wait(disk: vhdx.Disk, count: int) -> None:
     writer = disk.images[0].writer
     assert writer is not None
-    committer = writer._committer
+    committer = writer.session._committer
     start = committer._served
     while committer._requested < start + count:
         threading.Event().wait(0.001)

@@ -7,12 +7,12 @@ import pytest
 
 import vhdx
 from support.media import fill
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import assert_sound
+from vhdx import _host
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
-from vhdx.testing.crash.pages import Content
-from writing.disks import assert_sound
+from vhdx.testing.crash import Content
 
 
 def write_until_full(disk: vhdx.Disk, model: Content, *, flush: bool) -> OSError:
@@ -30,7 +30,7 @@ def write_until_full(disk: vhdx.Disk, model: Content, *, flush: bool) -> OSError
 
 
 @pytest.mark.skipif(
-    not host.HAVE_FALLOCATE, reason="space cannot be reserved: a full disk may poison the image"
+    not _host.HAVE_FALLOCATE, reason="space cannot be reserved: a full disk may poison the image"
 )
 @pytest.mark.parametrize("flush", [True, False])
 @pytest.mark.parametrize("kind", ["dynamic", "child"])

@@ -12,15 +12,15 @@ from types import FrameType
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import faults
 from vhdx.testing import ImageBuilder
-from writing.disks import faults
-from writing.stores import Call, HostStore
+from vhdx.testing.stores import HostStore, StoreCall
 
 ROOMS = (
     *("interval_set", "page_cache", "blocks/requests", "blocks/block_writer", "blocks/tables"),
     *("session/allocator", "session/in_flight", "session/host_space"),
-    *("session/log_writer", "session/header_writer"),
+    *("session/session", "session/commit", "session/poison", "session/log_writer", "session/header_writer"),
 )
 ENGINE = ("/contextlib.py", *(f"/engine/{room}.py" for room in ROOMS))
 
@@ -119,7 +119,7 @@ def test_interrupt_on_the_way_out_of_a_failed_commit_does_not_hide_the_failure(
     disk = vhdx.open(store, "r+")
     disk.pwrite(b"A" * MIB, 0)
 
-    def fail(call: Call) -> None:
+    def fail(call: StoreCall) -> None:
         if call.name == "flush":
             store.before = lambda _: None
             raise failure
@@ -128,7 +128,7 @@ def test_interrupt_on_the_way_out_of_a_failed_commit_does_not_hide_the_failure(
         if (
             event == "call"
             and frame.f_code.co_name == "__exit__"
-            and frame.f_code.co_filename.endswith("/commit.py")
+            and frame.f_code.co_filename.endswith("/poison.py")
         ):
             sys.setprofile(None)
             raise KeyboardInterrupt

@@ -11,14 +11,15 @@ import pytest
 import vhdx
 from support.cases import pattern, sound, sound_child
 from support.dirty import unlogged
-from vhdx._units import MIB
+from support.units import MIB
+from vhdx import _host
 from vhdx.blockdev.device import Place
 from vhdx.errors import CorruptImageError, ImagePoisonedError
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.file import FileStore
+from vhdx.testing.stores import WatchedStore, fail_on
 
-pytestmark = pytest.mark.skipif(not host.HAVE_PREADV, reason="this system reads at no offset")
+pytestmark = pytest.mark.skipif(not _host.HAVE_PREADV, reason="this system reads at no offset")
 
 
 def read(place: Place | None, length: int) -> bytes:
@@ -136,27 +137,23 @@ def test_what_the_leaf_takes_over_from_its_parent_gets_a_place_in_the_leaf(tmp_p
         disk.unpin(pin)
 
 
-class FailingFlush(FileStore):
-    """A file whose flushes fail once it is told so."""
+class WatchedFile(WatchedStore):
+    """A watched store whose descriptor is shown."""
 
-    fails = False
-
-    def flush(self) -> None:
-        if self.fails:
-            raise OSError(errno.EIO, "lost")
-        super().flush()
+    def fileno(self) -> int | None:
+        return self.base.fileno()
 
 
 def test_poisoned_image_gives_no_pins_and_writes_nothing_in_place(path: Path) -> None:
-    store = FailingFlush.open(path, writable=True)
-    assert isinstance(store, FailingFlush)
+    file = FileStore.open(path, writable=True)
+    store = WatchedFile(file)
     disk = vhdx.open(store, "r+")
     disk.pwrite(b"\1", 0)
     assert disk.writes_in_place(0, MIB)
     pin = disk.pin()
     place = disk.place(0, 1)
     disk.trim(MIB, MIB)
-    store.fails = True
+    store.before = fail_on("flush", OSError(errno.EIO, "lost"))
     with pytest.raises(OSError, match="lost"):
         disk.flush()
     assert not disk.writes_in_place(0, MIB)
@@ -165,7 +162,7 @@ def test_poisoned_image_gives_no_pins_and_writes_nothing_in_place(path: Path) ->
     assert read(place, 1) == b"\1"
     disk.unpin(pin)
     disk.close()
-    store.close()
+    file.close()
 
 
 def test_threads_that_read_from_places_never_see_another_blocks_bytes(path: Path) -> None:

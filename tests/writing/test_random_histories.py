@@ -14,14 +14,13 @@ from hypothesis.stateful import (
 )
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import assert_holds, assert_sound, current_header, file_bytes
 from vhdx.format.bat import PayloadState
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash.pages import Content
-from vhdx.testing.image.description import sound_locator
-from writing.disks import assert_holds, assert_sound, current_header
-from writing.stores import file_bytes
+from vhdx.testing.crash import Content
+from vhdx.testing.image import sound_locator
 
 DIRT = b"\xd1\x57" * 2048
 """What lies in file space that belongs to nobody; no block may ever show it."""
@@ -187,7 +186,6 @@ class Histories(RuleBasedStateMachine):
 QUICK = settings(
     max_examples=40,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -9,6 +9,7 @@ from threading import Event, Thread
 
 import pytest
 
+from support.units import KIB, MIB
 from vhdx import (
     Ability,
     ImageClosedError,
@@ -16,19 +17,20 @@ from vhdx import (
     ImagePoisonedError,
     ReadOnlyImageError,
     RequestError,
+    _host,
 )
-from vhdx._units import KIB, MIB
 from vhdx.blockdev.device import DirectDevice
 from vhdx.disks.raw import RawDevice
-from vhdx.storage import host, libc
+from vhdx.storage import libc
 from vhdx.storage.base import ByteStore
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
+from vhdx.testing.stores import StoreCall, WatchedStore
 
 SIZE = 3 * MIB + 1000
 """Not a whole number of sectors."""
 
-fallocate_only = pytest.mark.skipif(not host.HAVE_FALLOCATE, reason="this system cannot punch holes")
+fallocate_only = pytest.mark.skipif(not _host.HAVE_FALLOCATE, reason="this system cannot punch holes")
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_writer_keeps_others_out(path: Path) -> None:
         RawDevice.open(path, writable=True)
 
 
-@pytest.mark.skipif(not host.HAVE_PREADV, reason="this system reads at no offset")
+@pytest.mark.skipif(not _host.HAVE_PREADV, reason="this system reads at no offset")
 def test_place_is_the_same_offset_of_the_file(path: Path) -> None:
     with RawDevice.open(path, writable=True) as device:
         direct: DirectDevice = device
@@ -189,24 +191,20 @@ def test_place_is_the_same_offset_of_the_file(path: Path) -> None:
         assert memory.place(0, 1) is None
 
 
-class FailingFlush(MemoryStore):
-    """The first flush fails once it is let go, and every later one succeeds, as Linux has it."""
+def test_flush_that_failed_is_never_called_good_by_a_later_one() -> None:
+    store = WatchedStore(MemoryStore(b"x" * 512))
+    started, go_on = Event(), Event()
+    flushes = 0
 
-    def __init__(self) -> None:
-        super().__init__(b"x" * 512)
-        self.started, self.go_on = Event(), Event()
-        self.flushes = 0
-
-    def flush(self) -> None:
-        self.flushes += 1
-        if self.flushes == 1:
-            self.started.set()
-            assert self.go_on.wait(60)
+    def lose_the_first(call: StoreCall) -> None:
+        nonlocal flushes
+        flushes += call.name == "flush"
+        if call.name == "flush" and flushes == 1:  # Linux calls every later one a success
+            started.set()
+            assert go_on.wait(60)
             raise OSError(errno.EIO, "lost")
 
-
-def test_flush_that_failed_is_never_called_good_by_a_later_one() -> None:
-    store = FailingFlush()
+    store.before = lose_the_first
     device = RawDevice(store, writable=True)
     outcomes: list[BaseException | None] = []
 
@@ -219,10 +217,10 @@ def test_flush_that_failed_is_never_called_good_by_a_later_one() -> None:
 
     first, second = Thread(target=flush), Thread(target=flush)
     first.start()
-    assert store.started.wait(60)
+    assert started.wait(60)
     second.start()
     second.join(0.3)  # long enough for a second flush that would not wait for the first
-    store.go_on.set()
+    go_on.set()
     first.join(60)
     second.join(60)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ImagePoisonedError", "OSError"]
@@ -239,18 +237,11 @@ def test_flush_that_failed_is_never_called_good_by_a_later_one() -> None:
     assert device.place(0, 1) is None
     assert not device.writes_in_place(0, 1)
     device.close()
-    assert store.flushes == 1
-
-
-class Counting(MemoryStore):
-    flushes = 0
-
-    def flush(self) -> None:
-        self.flushes += 1
+    assert flushes == 1
 
 
 def test_fua_flush_and_close_make_durable() -> None:
-    store = Counting(b"x" * 512)
+    store = WatchedStore(MemoryStore(b"x" * 512))
     device = RawDevice(store, writable=True)
     device.pwrite(b"a", 0)
     device.write_zeroes(1, 1)

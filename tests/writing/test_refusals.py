@@ -8,14 +8,14 @@ import pytest
 
 import vhdx
 from support.cases import Wound, pattern, sound, sound_child
-from vhdx._units import GIB, MIB, TIB
+from support.units import GIB, MIB, TIB
+from support.written_images import chain_bytes, faults, file_bytes
 from vhdx.format.bat import PayloadState
 from vhdx.format.guids import ZERO_GUID
 from vhdx.rules import RuleCode
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder, zero_change
-from writing.disks import chain_bytes, faults
-from writing.stores import WatchedStore, file_bytes
+from vhdx.testing.stores import WatchedStore
 
 BLOCK = 1
 

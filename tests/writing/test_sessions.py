@@ -7,7 +7,8 @@ import pytest
 
 import vhdx
 from support.dirty import GROWN, ZEROED, applied, grow, grow_then_zero, unlogged
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import block_entry, chain_bytes, current_header, faults, file_bytes, headers
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import REGION_TABLE_FILE_OFFSETS
 from vhdx.format.guids import ZERO_GUID
@@ -16,8 +17,7 @@ from vhdx.ops.create import create
 from vhdx.storage.base import pread
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.disks import block_entry, chain_bytes, current_header, faults, headers
-from writing.stores import WatchedStore, file_bytes
+from vhdx.testing.stores import StoreCall, WatchedStore
 
 
 def some_image() -> ImageBuilder:
@@ -292,9 +292,9 @@ def test_read_that_a_replay_overtakes_does_not_see_the_new_log() -> None:
     log = disk.images[0].header
     overtaken: list[int] = []
 
-    def overtake(file_offset: int) -> None:
-        if log.log_offset <= file_offset < log.log_offset + log.log_length and not overtaken:
-            overtaken.append(file_offset)
+    def overtake(call: StoreCall) -> None:
+        if log.log_offset <= call.file_offset < log.log_offset + log.log_length and not overtaken:
+            overtaken.append(call.file_offset)
             disk.trim(MIB, 0)
             for block in range(1, 4):
                 disk.pwrite(b"n" * 512, block * MIB, fua=True)

@@ -11,20 +11,22 @@ from uuid import UUID
 import pytest
 
 import vhdx
+from support.units import MIB
+from support.written_images import block_entry, chain_bytes, faults
+from vhdx import _host
 from vhdx._sync import THREADS
-from vhdx._units import MIB
+from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.interval_set import IntervalSet
-from vhdx.engine.session.allocator import Allocator
+from vhdx.engine.session.allocator import Allocator, FileEnds
 from vhdx.engine.session.in_flight import InFlight
 from vhdx.format.bat import PayloadState
-from vhdx.ops.check import check_image
+from vhdx.format.geometry import Geometry
+from vhdx.ops.check import check
 from vhdx.ops.create import create
-from vhdx.storage import host
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.disks import block_entry, chain_bytes, faults
-from writing.stores import Call, HostStore, WatchedStore
+from vhdx.testing.stores import HostStore, StoreCall, WatchedStore
 
 DIRT = b"\xd1"
 REGION = UUID("00000000-0000-4000-8000-0000000e6104")
@@ -198,7 +200,7 @@ def test_fixed_image_never_shrinks(is_allocated: bool) -> None:
     assert faults(store) == []
 
 
-@pytest.mark.skipif(not host.HAVE_FALLOCATE, reason="holes cannot be punched here")
+@pytest.mark.skipif(not _host.HAVE_FALLOCATE, reason="holes cannot be punched here")
 @pytest.mark.parametrize("ends_with", ["flush", "close"])
 def test_host_gets_the_space_of_trimmed_blocks_back(tmp_path: Path, ends_with: str) -> None:
     path = tmp_path / "disk.vhdx"
@@ -215,7 +217,7 @@ def test_host_gets_the_space_of_trimmed_blocks_back(tmp_path: Path, ends_with: s
     if ends_with == "close":
         freed = full - path.stat().st_blocks * 512
     assert freed >= 39 * MIB
-    assert not list(check_image(path).findings())
+    assert not list(check(path).findings())
 
 
 def cut_off(image: ImageBuilder, state: PayloadState, entry: bytes) -> tuple[MemoryStore, int]:
@@ -246,7 +248,7 @@ def test_space_that_was_cut_off_is_free_still_after_the_file_could_not_grow() ->
     store, last = cut_off(ImageBuilder(6 * MIB + 512, 2 * MIB), PayloadState.FULLY_PRESENT, b"o" * 512)
     watched = WatchedStore(store)
 
-    def refuse(call: Call) -> None:
+    def refuse(call: StoreCall) -> None:
         if call.name == "truncate":
             raise OSError(errno.ENOSPC, "full")
 
@@ -304,7 +306,8 @@ def make_allocator() -> tuple[Allocator, InFlight]:
     in_flight = InFlight(THREADS, "test")
     end = 1 << 40
     store = MemoryStore()
-    return Allocator(store, end, end, IntervalSet(), in_flight, THREADS, lambda _: None, end), in_flight
+    rules = BlockRules(Geometry(end, MIB, 512, has_parent=False), 2 * MIB, end, ())
+    return Allocator(store, FileEnds(end, end, end), IntervalSet(), rules, in_flight, THREADS), in_flight
 
 
 def test_scattered_blocks_that_were_freed_take_little_memory() -> None:

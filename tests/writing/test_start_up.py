@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import GIB, MIB, TIB
+from support.units import GIB, MIB, TIB
 from vhdx.engine.block_rules import BlockRules
-from vhdx.engine.scan import large_table as bat_scan
-from vhdx.engine.scan.large_table import BlockScan
+from vhdx.engine.scan import table
+from vhdx.engine.scan.table import judge_table
+from vhdx.engine.table_summary import TableSummary
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.ops.create import create
-from vhdx.report import Finding
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
 
@@ -47,11 +48,12 @@ def test_writing_to_a_small_image_does_without_numpy(tmp_path: Path, kind: str) 
     assert done.stdout == "False\n"
 
 
-def scanned(store: MemoryStore) -> tuple[list[Finding], BlockScan]:
+def scanned(store: MemoryStore) -> tuple[list[Finding], TableSummary]:
     """What a scan says of an image's table."""
     with vhdx.Image.open(store) as image:
-        scan = BlockScan(image.bat, image.opened.block_rules)
-        return list(scan.findings()), scan
+        findings: list[Finding] = []
+        summary = judge_table(image.bat, image.opened.block_rules, findings.append)
+        return findings, summary
 
 
 def random_image(chance: random.Random) -> ImageBuilder:
@@ -91,12 +93,12 @@ def test_glance_at_a_small_table_says_what_the_whole_scan_says(monkeypatch: pyte
     plain = 0
     for seed in range(100):
         store = random_image(random.Random(seed)).build_store()
-        monkeypatch.setattr(bat_scan, "NUMPY_THRESHOLD_BLOCKS", 0)
+        monkeypatch.setattr(table, "NUMPY_THRESHOLD_BLOCKS", 0)
         findings, whole = scanned(store)
         monkeypatch.undo()
         found, glance = scanned(store)
         assert found == findings
-        assert glance.space == whole.space
+        assert glance.owned == whole.owned
         assert glance.blocks_end == whole.blocks_end
         assert list(glance.free) == list(whole.free)
         plain += not findings

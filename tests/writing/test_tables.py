@@ -3,14 +3,14 @@
 import pytest
 
 import vhdx
+from support.units import GIB, MIB
+from support.written_images import bits_of, block_entry, chain_bytes, faults
 from vhdx._sync import Mutex
-from vhdx._units import GIB, MIB
 from vhdx.engine.session.in_flight import InFlight
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.disks import bits_of, block_entry, chain_bytes, faults
 
 NEIGHBOURS = (0, 1, 511, 512, 513, 1023, 1024, 1025, 1535, 1536)
 """Entries on both sides of the table's 4-KiB pages; QEMU once lost what stood in such places."""

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import assert_sound
 from vhdx.format.bat import PayloadState
 from vhdx.storage.base import pread_zero_extended
 from vhdx.storage.file import FileStore
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from vhdx.testing.crash.pages import Content
-from writing.disks import assert_sound
+from vhdx.testing.crash import Content
 
 THREADS = 8
 PIECE = 512 // THREADS

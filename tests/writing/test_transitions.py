@@ -6,10 +6,10 @@ from typing import NamedTuple
 import pytest
 
 import vhdx
-from vhdx._units import MIB
+from support.units import MIB
+from support.written_images import bits_of, block_entry, chain_bytes, faults
 from vhdx.storage.memory import MemoryStore
 from vhdx.testing import ImageBuilder
-from writing.disks import bits_of, block_entry, chain_bytes, faults
 
 PARENT, OLD, NEW, DIRT = (bytes([value]) for value in (0x50, 0x0D, 0x4E, 0xD1))
 

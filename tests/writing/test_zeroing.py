@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 import vhdx
+from support.units import MIB, TIB
 from support.work import lines_run
-from vhdx._units import MIB, TIB
+from support.written_images import block_entry, chain_bytes, faults, file_bytes
 from vhdx.format.bat import PayloadState
 from vhdx.testing import ImageBuilder
-from writing.disks import block_entry, chain_bytes, faults
-from writing.stores import HostStore, WatchedStore, file_bytes
+from vhdx.testing.stores import HostStore, WatchedStore
 
 
 def image(kind: str) -> tuple[WatchedStore, list[WatchedStore]]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def escape(text: str) -> str:
-    r"""Make text from a file or a file name safe to print: \x1b, \u202e and the like for what is no glyph.
+    r"""Make text from a file or a file name safe to print: \x1b, \u202e and the like for what is not printable.
 
     A byte of a file name that is not in the system's encoding becomes \xNN.
     """
@@ -89,6 +89,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "code": finding.code.value,
         "structure": finding.structure,
         "file-offset": finding.file_offset,
+        "problem": finding.problem,
         "rule": finding.rule,
         "found": finding.found,
         "expected": finding.expected,
@@ -105,7 +106,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr; if nobody can read it, so be it."""
+    """Print one line on stderr. That stderr cannot be written to is no error."""
     try:
         print(f"vhdx: {escape(message)}", file=sys.stderr, flush=True)
     except OSError:
@@ -122,6 +123,7 @@ _ADVICE: Final = {
     errno.ENOSPC: "free some space and try again",
     errno.EFBIG: "choose a file system that takes files of this size",
     errno.EIO: "the medium fails: save what can still be read",
+    errno.EBADF: "standard output is closed: send it to a file or to /dev/null",
 }
 
 

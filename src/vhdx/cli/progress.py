@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 _PATIENCE_SECONDS: Final = 0.5
-"""What takes less time than this is not worth a line."""
+"""An operation that takes less time than this shows nothing."""
 _REFRESH_SECONDS: Final = 0.1
 _STEP_PERCENT: Final = 10
-"""How often a line is printed where lines cannot be overwritten."""
+"""After how much of the way the next line is printed, where lines cannot be overwritten."""
 
 
 class ProgressLine:
@@ -68,7 +68,7 @@ class ProgressLine:
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
-        except OSError:  # whoever watched has gone; the work goes on
+        except OSError:  # nobody reads stderr any more: the operation goes on, and shows nothing
             self._is_terminal = self._always = False
 
 

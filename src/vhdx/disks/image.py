@@ -2,80 +2,65 @@
 
 from __future__ import annotations
 
-import os
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
-from vhdx._sync import THREADS, Sync
-from vhdx.blockdev.device import Limits
-from vhdx.disks.layered_device import LEFT_TO_PARENT, reading_limits
-from vhdx.disks.writable_device import WritableLayers, writing_limits
+from vhdx.blockdev.device import Ability, Limits
+from vhdx.disks.layer import LEFT_TO_PARENT
+from vhdx.disks.layered_device import LayeredDevice
+from vhdx.disks.options import Mode, OpenOptions
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
-from vhdx.engine.read_plan import ReadPlan, Span
+from vhdx.engine.read_plan import ReadPlan
 from vhdx.format.bat import PayloadState
-from vhdx.format.constants import MAX_BLOCK_FILE_OFFSET
 from vhdx.report import Report
-from vhdx.storage.base import ByteStore, reader_of
-from vhdx.storage.file import FileStore
+from vhdx.storage.base import ByteStore, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-    from vhdx.engine.blocks.requests import Writer
+    from vhdx.blockdev.span import Span
+    from vhdx.engine.blocks.requests import Requests
+    from vhdx.findings import Finding
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
     from vhdx.format.parent_locator import ParentLocator
-    from vhdx.report import Finding
-
-Source = str | os.PathLike[str] | IO[bytes] | ByteStore
-"""What an image can be opened from: a path, a binary file object, a store."""
+    from vhdx.storage.source import Owned, Source
 
 Kind = Literal["fixed", "dynamic", "differencing"]
-Mode = Literal["r", "r+"]
 
 _FULLY_PRESENT = int(PayloadState.FULLY_PRESENT)
 
 
-def open_store(
-    source: Source, *, writable: bool = False, lock: bool = True, no_lock_ok: bool = False
-) -> tuple[ByteStore, bool]:
-    """Make a store of a source, and tell whether it is to be closed with the image.
-
-    Raises: ImageLockedError, OSError.
-    """
-    if isinstance(source, str | os.PathLike):
-        return FileStore.open(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok), True
-    if hasattr(source, "pread_into"):
-        return cast("ByteStore", source), False
-    return FileStore.from_fileobj(source, lock=lock, no_lock_ok=no_lock_ok), True
-
-
-class Image(WritableLayers):
+class Image(LayeredDevice):
     """One open VHDX file.
 
     Of a differencing image it reads what is in the file; what is in the parent raises ParentNotFoundError.
     """
 
-    def __init__(self, opened: Opened, report: Report, store: ByteStore, *, owns_store: bool) -> None:
-        """Use `Image.open`."""
+    _writer: Requests | None
+
+    def __init__(
+        self,
+        opened: Opened,
+        bat: BatTable,
+        report: Report,
+        store: ByteStore,
+        writer: Requests | None,
+        *,
+        owns_store: bool,
+    ) -> None:
+        """Use `Image.open`. `store` is the file itself, `writer` what changes it."""
         self.opened = opened
+        self.bat = bat
         self.file_store = store
+        self.plan = ReadPlan(bat, opened.block_rules, bat.pages.read, report.judge)
         self._report = report
         self._owns_store = owns_store
-        self.pages = PageCache(opened.store)
-        self._build_plan()
-        self._store = opened.store
+        self._rules = opened.block_rules
         self._block_size = opened.geometry.block_size
-        self._plain_start = opened.block_rules.structures_end
-        self._plain_end = min(opened.file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
-        super().__init__((self,))
-
-    def _build_plan(self) -> None:
-        opened, pages = self.opened, self.pages
-        self.bat = BatTable(opened.store, pages, opened.regions.bat, opened.geometry)
-        self.plan = ReadPlan(self.bat, opened.block_rules, pages.read, self._report.breach)
+        super().__init__((self,), writer)
 
     @classmethod
     def open(
@@ -88,7 +73,6 @@ class Image(WritableLayers):
         lock: bool = True,
         no_lock_ok: bool = False,
         ignore_change_tracking: bool = False,
-        sync: Sync = THREADS,
     ) -> Image:
         """Open one file, for reading ("r") or for reading and writing ("r+").
 
@@ -97,75 +81,51 @@ class Image(WritableLayers):
         `replay="refuse"` raises if the log is dirty; `"ignore"` reads as if it were empty (for recovery).
         `strict` refuses what is merely tolerated, and judges the whole BAT. `lock=False` reads in spite of
         another process's lock; `no_lock_ok` writes where the file system has no locks.
-        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks. `sync` makes the locks.
+        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks.
 
-        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode, or for one
-        that does not fit `replay`.
+        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode or replay, or for
+        two that do not go together.
         """
-        if mode not in ("r", "r+"):
-            raise ValueError(f"mode must be 'r' or 'r+', not {mode!r}")
-        writable = mode == "r+"
-        if writable and replay == "ignore":
-            raise ValueError("replay='ignore' is for reading: a writer must not lose what the log holds")
-        store, owns_store = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
+        options = OpenOptions(
+            mode=mode,
+            replay=replay,
+            strict=strict,
+            lock=lock,
+            no_lock_ok=no_lock_ok,
+            ignore_change_tracking=ignore_change_tracking,
+        )
+        return cls.open_with(source, options)
+
+    @classmethod
+    def open_with(cls, source: Source | Owned, options: OpenOptions) -> Image:
+        """Open one file. Raises: as `open`."""
+        store, owns_store = options.open_store(source)
         try:
-            report = Report(store.name, strict)
-            image = cls(open_image(store, report, replay), report, store, owns_store=owns_store)
-            if strict:
-                image._judge_blocks()
-            if writable:
-                image._allow_writing(sync, ignore_change_tracking=ignore_change_tracking)
+            report = Report(store.name, options.strict)
+            opened = open_image(store, report, options.replay)
+            bat = BatTable(PageCache(opened.store, options.tuning), opened.regions.bat, opened.geometry)
+            if options.strict:
+                from vhdx.engine.scan.table import judge_table
+
+                judge_table(bat, opened.block_rules, report.judge)
+            writer = None
+            if options.writable:
+                from vhdx.engine.opening_for_writing import open_for_writing
+
+                writer = open_for_writing(
+                    opened,
+                    bat,
+                    report,
+                    store,
+                    options.tuning,
+                    ignore_change_tracking=options.ignore_change_tracking,
+                )
+            image = cls(opened, bat, report, store, writer, owns_store=owns_store)
         except BaseException:
             if owns_store:
                 store.close()
             raise
         return image
-
-    def _allow_writing(self, sync: Sync, *, ignore_change_tracking: bool) -> None:
-        from vhdx.engine.opening_for_writing import judge_for_writing, make_writer
-
-        opened, store = self.opened, self.file_store
-        scan = judge_for_writing(
-            opened, self.bat, self._report, store, ignore_change_tracking=ignore_change_tracking
-        )
-        self.pages = PageCache(opened.store, sync=sync)
-        self._build_plan()
-        writer = make_writer(
-            opened,
-            scan,
-            store,
-            self.pages,
-            self.bat,
-            sync,
-            keeps_space=self.kind == "fixed",
-            read_through=self.pread,
-            on_growth=self._file_grew,
-            leave_overlay=self._leave_overlay,
-        )
-        super().__init__((self,), writer)
-
-    def _file_grew(self, file_size: int) -> None:
-        self.opened.block_rules.file_size = file_size
-        self._plain_end = min(file_size, MAX_BLOCK_FILE_OFFSET) - self._block_size
-
-    def _leave_overlay(self) -> None:
-        """The file now holds what the replay showed: read it directly."""
-        assert self.opened.replay is not None
-        self.opened.replay.store.settle()
-        self._store = self.pages.store = self.bat.store = self.file_store
-        self._leaf_read = reader_of(self.file_store)
-
-    def _judge_blocks(self) -> None:
-        from vhdx.engine.scan.large_table import scan_blocks
-
-        for finding in scan_blocks(self.bat, self.opened.block_rules):
-            self._report.breach(
-                finding.code,
-                finding.structure,
-                finding.file_offset,
-                found=finding.found,
-                expected=finding.expected,
-            )
 
     @property
     def name(self) -> str:
@@ -174,8 +134,8 @@ class Image(WritableLayers):
 
     @property
     def store(self) -> ByteStore:
-        """Where the file's bytes are read from: the replay's overlay if the log is dirty."""
-        return self._store
+        """Where the file's bytes are read from: the replay's overlay if the log was dirty."""
+        return self.opened.store
 
     @property
     def size(self) -> int:
@@ -207,7 +167,7 @@ class Image(WritableLayers):
         """Whether the image is fixed, dynamic or differencing."""
         if self.parameters.has_parent:
             return "differencing"
-        return "fixed" if self.parameters.leave_block_allocated else "dynamic"
+        return "fixed" if self.parameters.keeps_space else "dynamic"
 
     @property
     def disk_id(self) -> UUID:
@@ -236,7 +196,7 @@ class Image(WritableLayers):
 
     def read_metadata_item(self, entry: MetadataEntry) -> bytes:
         """Content of a metadata item. Raises: OSError."""
-        return read_item(self._store, self.opened.regions.metadata, entry)
+        return read_item(self.opened.store, self.opened.regions.metadata, entry)
 
     @property
     def findings(self) -> list[Finding]:
@@ -246,17 +206,31 @@ class Image(WritableLayers):
     @property
     def identity(self) -> tuple[int, int] | None:
         """Device and inode; None for what is not a file."""
-        identity: tuple[int, int] | None = getattr(self.file_store, "identity", None)
-        return identity
+        return identity_of(self.file_store)
 
     @property
     def limits(self) -> Limits:
         """Abilities and preferred sizes."""
-        limits = reading_limits(self.logical_sector_size, self.physical_sector_size, self._block_size)
-        return writing_limits(limits, keeps_space=self.kind == "fixed") if self.writable else limits
+        limits = Limits(
+            self.logical_sector_size,
+            self.physical_sector_size,
+            self._block_size,
+            ranges=Ability.NATIVE,
+            block_status=Ability.NATIVE,
+        )
+        if not self.writable:
+            return limits
+        keeps_space = self.parameters.keeps_space
+        return limits._replace(
+            writable=True,
+            fua=Ability.EMULATED,
+            trim=Ability.NONE if keeps_space else Ability.NATIVE,
+            write_zeroes=Ability.EMULATED if keeps_space else Ability.NATIVE,
+            fast_zero=Ability.NONE if keeps_space else Ability.NATIVE,
+        )
 
     @property
-    def writer(self) -> Writer | None:
+    def writer(self) -> Requests | None:
         """What changes the file; None if it is open for reading."""
         return self._writer
 
@@ -278,13 +252,10 @@ class Image(WritableLayers):
             return -1
         entry = self.bat.payload_entry(block)
         file_offset = entry - _FULLY_PRESENT
-        if file_offset & 0xFFFFF or not self._plain_start <= file_offset <= self._plain_end:
+        rules = self._rules
+        if file_offset & 0xFFFFF or not rules.structures_end <= file_offset <= rules.last_plain_offset:
             return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
         return file_offset + within
-
-    def adopt_store(self) -> None:
-        """Close the store with the image, though the image did not open it."""
-        self._owns_store = True
 
     def _close_layers(self) -> None:
         try:

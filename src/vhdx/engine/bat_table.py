@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vhdx.engine.page_cache import PageCache
     from vhdx.format.geometry import Geometry
     from vhdx.format.region_table import Region
-    from vhdx.storage.base import ByteStore
 
 _SLICE_ENTRIES: Final = 1 << 17
 NUMPY_THRESHOLD_BLOCKS: Final = 1 << 14
@@ -57,8 +56,9 @@ class ChunkSlice(NamedTuple):
 class BatTable:
     """Reading access to the table of one file."""
 
-    def __init__(self, store: ByteStore, pages: PageCache, region: Region, geometry: Geometry) -> None:
-        self.store = store
+    def __init__(self, pages: PageCache, region: Region, geometry: Geometry) -> None:
+        self.pages = pages
+        self.store = pages.store
         self.region = region
         self.geometry = geometry
         self._page = pages.page
@@ -96,7 +96,8 @@ class BatTable:
 
     def _read(self, start: int, length: int) -> bytes | None:
         file_offset = self._file_offset + start
-        # Asked for first: a page that a commit puts in place meanwhile is then in one of the two.
+        # The changed pages are read before the file: a commit may write a page to the file between the two reads, and
+        # forget it. In this order such a page is found among the changed ones, in the file, or in both.
         changed = self._changed_pages(file_offset, file_offset + length)
         if not changed and all(
             extent.kind is StoreKind.HOLE for extent in self.store.extents(file_offset, length)
@@ -147,7 +148,7 @@ class BatTable:
         for piece in self.slices():
             blocks = min(piece.chunk_count * ratio, self._payload_slots() - piece.first_chunk * ratio)
             if piece.data is None:
-                counts[0] += blocks
+                counts[PayloadState.NOT_PRESENT] += blocks
                 continue
             # Every eighth byte holds an entry's state; bytes are counted in C.
             low_bytes = piece.data[::BAT_ENTRY_SIZE].translate(_STATE_OF_LOW_BYTE)

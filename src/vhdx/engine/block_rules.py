@@ -1,11 +1,14 @@
-"""What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1; FORMAT 4.2-4.4).
+"""What a block's place in the file must satisfy, judged entry by entry ([MS-VHDX] 2.5.1).
 
-The facts are fixed when the image is opened; every look-up is judged anew, because nothing protects a BAT.
+A BAT has no checksum, so an entry is judged each time that it is looked up. The facts by which entries are judged
+are fixed when the image is opened, except for the length of the file: a writer that makes the file longer says so
+by `grow`.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from vhdx.findings import Finding
 from vhdx.format.bat import (
     MAY_ANCHOR,
     OWNS_SPACE,
@@ -14,6 +17,7 @@ from vhdx.format.bat import (
     PayloadState,
     entry_file_offset,
     entry_state,
+    is_bitmap_present,
     owned_file_offset,
 )
 from vhdx.format.constants import (
@@ -23,7 +27,6 @@ from vhdx.format.constants import (
     MAX_BLOCK_FILE_OFFSET,
 )
 from vhdx.format.geometry import Geometry
-from vhdx.report import Finding
 from vhdx.rules import RuleCode
 
 
@@ -40,16 +43,24 @@ class BlockRules:
         """`structures` are (start, end, name) of the log and every region; none overlaps another."""
         self.geometry = geometry
         self.bat_file_offset = bat_file_offset
-        self.file_size = file_size
         ordered = sorted(structures)
         self.structure_starts = [start for start, _, _ in ordered]
         self.structure_ends = [end for _, end, _ in ordered]
         self._structure_names = [name for _, _, name in ordered]
+        self.structures_end = self.structure_ends[-1] if ordered else HEADER_SECTION_SIZE
+        """Blocks at or above this file offset cannot meet a structure."""
+        self.grow(file_size)
+
+    def grow(self, file_size: int) -> None:
+        """The file is `file_size` bytes long from now on."""
+        self.file_size = file_size
+        self.last_plain_offset = min(file_size, MAX_BLOCK_FILE_OFFSET) - self.geometry.block_size
+        """A whole block at a file offset from `structures_end` to here is surely in its right place."""
 
     @property
-    def structures_end(self) -> int:
-        """Blocks at or above this file offset cannot meet a structure."""
-        return self.structure_ends[-1] if self.structure_ends else HEADER_SECTION_SIZE
+    def structures(self) -> Iterator[tuple[int, int]]:
+        """Start and end of the log and of every region, ascending."""
+        return zip(self.structure_starts, self.structure_ends, strict=True)
 
     def structure_in(self, start: int, end: int) -> str | None:
         """Name of the first structure that a range of the file meets."""
@@ -81,9 +92,9 @@ class BlockRules:
         if file_offset and not OWNS_SPACE[state] and not MAY_ANCHOR[state]:
             yield Finding(RuleCode.BAT_UNUSED_OFFSET, where, at, found)
         if OWNS_SPACE[state] or (MAY_ANCHOR[state] and file_offset):
-            yield from self._place_findings(
-                where, at, file_offset, self.geometry.block_size, self._needed(block)
-            )
+            # What lies past the disk's end may be cut off from the file.
+            needed = self.geometry.block_length(block)
+            yield from self._place_findings(where, at, file_offset, self.geometry.block_size, needed)
 
     def trailing_finding(self, block: int, entry: int) -> Finding:
         """The finding for a non-zero entry of the last chunk that belongs to no block of the disk."""
@@ -124,13 +135,15 @@ class BlockRules:
         """What to call a sector bitmap's entry in a message."""
         return f"BAT entry {self.geometry.entry_of_bitmap(chunk)} (sector bitmap of chunk {chunk})"
 
-    def _needed(self, block: int) -> int:
-        """Bytes of a block that must be in the file; what lies past the disk's end may be cut off."""
-        return self.geometry.block_length(block)
+    def name_of_entry(self, index: int) -> str:
+        """What to call the entry with an index in the table, of either kind, in a message."""
+        chunk, block = self.geometry.locate_entry(index)
+        return self.name_of_bitmap(chunk) if block is None else self.name_of_block(block)
 
     def _place_findings(
         self, where: str, at: int, file_offset: int, length: int, needed: int
     ) -> Iterable[Finding]:
+        """`needed`: bytes of the block that must be in the file; what lies past the disk's end may be cut off."""
         place = f"{file_offset:#x}"
         if file_offset < HEADER_SECTION_SIZE:
             yield Finding(RuleCode.BLOCK_LOCATION, where, at, place)
@@ -148,8 +161,3 @@ class BlockRules:
             yield Finding(
                 RuleCode.BLOCK_TRUNCATED, where, at, found, f"an end at or below {self.file_size:#x}"
             )
-
-
-def is_bitmap_present(entry: int) -> bool:
-    """Whether a sector bitmap entry names a bitmap: state 6, or 7, which some reader takes for it."""
-    return entry_state(entry) in (BitmapState.PRESENT, 7)

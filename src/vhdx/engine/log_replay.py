@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from vhdx._units import MIB, align_up
 from vhdx.engine.interval_set import IntervalSet
-from vhdx.format.checksum import CHECKSUM_OFFSET, crc32c
+from vhdx.format.checksum import crc32c, structure_checksum
 from vhdx.format.constants import LOG_SECTOR_SIZE, MAX_BLOCK_FILE_OFFSET, STRUCTURE_ALIGNMENT
 from vhdx.format.header import Header
 from vhdx.format.log import (
@@ -60,11 +60,25 @@ class LogEntry(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A sector that begins like an entry, and the rule that makes it none (None: it is a valid entry)."""
+    """What begins like an entry, and the rule that it breaks; None if it is a valid entry."""
 
     position: int
     header: LogEntryHeader
     fault: RuleCode | None
+
+    @property
+    def entry(self) -> LogEntry:
+        """The entry that it is, if nothing is wrong with it."""
+        header = self.header
+        return LogEntry(
+            self.position,
+            header.entry_length,
+            header.tail,
+            header.sequence_number,
+            header.descriptor_count,
+            header.flushed_file_offset,
+            header.last_file_offset,
+        )
 
 
 class LogRing:
@@ -90,7 +104,8 @@ class LogRing:
     def candidates(self, *, any_guid: bool = False) -> Iterator[Candidate]:
         """Judge every sector that begins with an entry's signature, in ring order.
 
-        `any_guid` judges stale entries of former sessions too, instead of naming their GUID as the fault.
+        Entries of former sessions have another GUID, which is their fault; with `any_guid` they are judged like all
+        others.
         """
         log_guid = None if any_guid else self.header.log_guid
         for position, sector in self._signed_sectors():
@@ -102,7 +117,7 @@ class LogRing:
         for extent in self.store.extents(self.file_offset, self.length):
             if extent.kind is StoreKind.HOLE:
                 continue
-            # An extent of the host may begin anywhere; sectors of the log do not.
+            # The host's extents may begin and end anywhere, sectors of the log only at multiples of 4 KiB.
             start = (extent.file_offset - self.file_offset) // LOG_SECTOR_SIZE * LOG_SECTOR_SIZE
             end = min(
                 align_up(extent.file_offset + extent.length - self.file_offset, LOG_SECTOR_SIZE), self.length
@@ -119,7 +134,7 @@ class LogRing:
         head_sectors = descriptor_sector_count(header.descriptor_count)
         data_count, crc, index = 0, 0, 0
         for piece in self._pieces(position, header.entry_length):
-            crc = _crc_of_piece(piece, index, crc)
+            crc = structure_checksum(piece) if index == 0 else crc32c(piece, crc)
             for at in range(0, len(piece), LOG_SECTOR_SIZE):
                 sector = piece[at : at + LOG_SECTOR_SIZE]
                 if index < head_sectors:
@@ -144,7 +159,8 @@ class LogRing:
         return None
 
     def _pieces(self, position: int, length: int) -> Iterator[bytes]:
-        # The first piece is one sector: most impostors fail there, and a long claim must cost no long read.
+        # The first piece is one sector: most sectors that only look like an entry are found out by it, and the
+        # length that such a sector claims must not cost a read of that length.
         yield self.read(position, LOG_SECTOR_SIZE)
         done = LOG_SECTOR_SIZE
         piece_size = 4 * LOG_SECTOR_SIZE
@@ -163,15 +179,17 @@ class LogRing:
     def descriptors(self, entry: LogEntry) -> Iterator[tuple[Descriptor, int, int]]:
         """The changes of a valid entry, last first: (descriptor, its position, its data sector's position).
 
-        Backwards, because whoever builds an overlay wants the change that wins first.
+        Last first, because a later change of a sector replaces an earlier one: who has met a sector need not look
+        at it again.
         """
-        head_sectors = descriptor_sector_count(entry.descriptor_count)
+        count = entry.descriptor_count
+        head_sectors = descriptor_sector_count(count)
         data_at = entry.position + entry.length
         for index in reversed(range(head_sectors)):
             sector_at = (entry.position + index * LOG_SECTOR_SIZE) % self.length
             sector = self.read(sector_at, LOG_SECTOR_SIZE)
             start = ENTRY_HEADER_SIZE if index == 0 else 0
-            found = list(_descriptors_of_sector(sector, index, entry.descriptor_count))
+            found = list(_descriptors_of_sector(sector, index, count))
             for number in reversed(range(len(found))):
                 if found[number].is_data:
                     data_at -= LOG_SECTOR_SIZE
@@ -184,13 +202,6 @@ class LogRing:
         return rebuild_sector(
             descriptor.leading, self.read(data_position, LOG_SECTOR_SIZE), descriptor.trailing
         )
-
-
-def _crc_of_piece(piece: bytes, index: int, crc: int) -> int:
-    if index:
-        return crc32c(piece, crc)
-    view = memoryview(piece)
-    return crc32c(view[CHECKSUM_OFFSET + 4 :], crc32c(bytes(4), crc32c(view[:CHECKSUM_OFFSET])))
 
 
 def _descriptors_of_sector(sector: bytes, index: int, total: int) -> Iterator[Descriptor]:
@@ -215,7 +226,7 @@ def find_active_sequence(ring: LogRing) -> tuple[LogEntry, ...]:
     for index, entry in enumerate(entries):
         if best and entry.sequence_number <= best[-1].sequence_number:
             continue
-        following = entries[index + 1 - len(entries)]  # the first one after the last
+        following = entries[(index + 1) % len(entries)]
         if not _follows(following, entry, ring.length):
             best = _chain_to(entries, index, ring.length) or best
     return best
@@ -223,20 +234,9 @@ def find_active_sequence(ring: LogRing) -> tuple[LogEntry, ...]:
 
 def _valid_entries(ring: LogRing) -> list[LogEntry]:
     """In ring order."""
-    found = {}
-    for position, header, fault in ring.candidates():
-        if fault is None:
-            # A sector that two extents of the host share is met twice.
-            found[position] = LogEntry(
-                position,
-                header.entry_length,
-                header.tail,
-                header.sequence_number,
-                header.descriptor_count,
-                header.flushed_file_offset,
-                header.last_file_offset,
-            )
-    return list(found.values())
+    # By position, because a sector that two extents of the host share is met twice.
+    entries = {found.position: found.entry for found in ring.candidates() if found.fault is None}
+    return list(entries.values())
 
 
 def _follows(entry: LogEntry, previous: LogEntry, ring_length: int) -> bool:
@@ -249,7 +249,7 @@ def _chain_to(entries: list[LogEntry], head_index: int, ring_length: int) -> tup
     head = entry = entries[head_index]
     chain = [head]
     while entry.position != head.tail:
-        before = entries[head_index - len(chain)]  # the last one before the first
+        before = entries[(head_index - len(chain)) % len(entries)]
         if not _follows(entry, before, ring_length):
             return ()
         chain.append(before)
@@ -315,7 +315,7 @@ def _collect(
 ) -> tuple[dict[int, int], tuple[tuple[int, int], ...]]:
     """What the entries leave: {sector of the file: data position << 32 | descriptor position}, zero ranges.
 
-    From the last change to the first: a sector that is settled stays settled.
+    The changes are taken from the last to the first, so what is noted of a sector already is later, and stays.
     """
     patches: dict[int, int] = {}
     zeroes = IntervalSet()

@@ -1,14 +1,7 @@
-"""A new image, written in one pass with its final layout ([MS-VHDX] 2.1 to 2.6).
+"""The writer of a new image: every byte is written once, in its final place, so that nothing needs the log.
 
-    0        file type identifier, headers, region tables
-    1 MiB    log, empty
-    2 MiB    metadata
-    3 MiB    BAT (later only if user metadata needs more than 1 MiB)
-    then     payload blocks, in the order in which they were asked for
-
-This is where Windows puts things. Nothing is written twice, so nothing needs the log. Until `finish` the
-first 1 MiB stays empty, and the identifier is the last thing to be written: what is not complete is not taken
-for an image.
+Blocks are written as the caller asks for them; `finish` writes the rest, and the file type identifier last of
+all. Until then the file is not taken for an image, whatever interrupts the writing.
 """
 
 import errno
@@ -19,142 +12,31 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from vhdx._units import KIB, MIB, TIB, align_up, is_power_of_two
+from vhdx._units import KIB, align_up
+from vhdx._version import __version__
 from vhdx.errors import RequestError
 from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.constants import (
     BAT_ENTRY_SIZE,
     HEADER_FILE_OFFSETS,
     HEADER_SECTION_SIZE,
-    MAX_BLOCK_SIZE,
-    MAX_VIRTUAL_SIZE,
-    MIN_BLOCK_SIZE,
     REGION_TABLE_FILE_OFFSETS,
-    SECTOR_SIZES,
     STRUCTURE_ALIGNMENT,
 )
 from vhdx.format.file_identifier import FileIdentifier
-from vhdx.format.geometry import Geometry
-from vhdx.format.guids import BAT_REGION, METADATA_REGION, PARENT_LOCATOR, ZERO_GUID
+from vhdx.format.guids import BAT_REGION, METADATA_REGION, ZERO_GUID
 from vhdx.format.header import SUPPORTED_LOG_VERSION, SUPPORTED_VERSION, Header
-from vhdx.format.metadata import (
-    KNOWN_ITEMS,
-    METADATA_TABLE_SIZE,
-    DiskParameters,
-    MetadataEntry,
-    MetadataTable,
-)
+from vhdx.format.layout import LOG_FILE_OFFSET, LOG_LENGTH, METADATA_FILE_OFFSET, ImageLayout
+from vhdx.format.metadata import DiskParameters
+from vhdx.format.new_disk import NewItem, encode_metadata
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.format.region_table import Region, RegionTable
-from vhdx.storage import host, libc
 from vhdx.storage.base import ByteStore
+from vhdx.storage.zeroes import reserve_space
 
-DEFAULT_BLOCK_SIZE: Final = 32 * MIB
-"""Of dynamic and fixed images, as Windows has it. In bytes."""
-DEFAULT_CHILD_BLOCK_SIZE: Final = 2 * MIB
-"""Of differencing images: a child takes one block for its first write to it, however small."""
-DEFAULT_LOGICAL_SECTOR_SIZE: Final = 512
-DEFAULT_PHYSICAL_SECTOR_SIZE: Final = 4096
-
-_LOG_LENGTH: Final = MIB
-_METADATA_OFFSET: Final = HEADER_SECTION_SIZE + _LOG_LENGTH
 _FIRST_SEQUENCE_NUMBER: Final = 1
-_ZEROES: Final = bytes(MIB)
-
-
-@dataclass(frozen=True, slots=True)
-class MetadataItem:
-    """A metadata item with its content; `flags` as in the metadata table ([MS-VHDX] 2.6.1.2)."""
-
-    item_id: UUID
-    flags: int
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLayout:
-    """Where the parts of a new image lie. Bytes of the file."""
-
-    geometry: Geometry
-    metadata_length: int = MIB
-
-    @property
-    def bat_offset(self) -> int:
-        """File offset of the BAT region."""
-        return _METADATA_OFFSET + self.metadata_length
-
-    @property
-    def bat_length(self) -> int:
-        """Length of the BAT region."""
-        return align_up(self.geometry.bat_size, STRUCTURE_ALIGNMENT)
-
-    @property
-    def payload_offset(self) -> int:
-        """File offset of the first payload block, and so the length of an image that has none."""
-        return self.bat_offset + self.bat_length
-
-    def file_size(self, block_count: int) -> int:
-        """Length of an image that owns this many payload blocks."""
-        return self.payload_offset + block_count * self.geometry.block_size
-
-
-def disk_parameters(
-    size: int,
-    *,
-    kind: str = "dynamic",
-    block_size: int | None = None,
-    logical_sector_size: int | None = None,
-    physical_sector_size: int | None = None,
-    disk_id: UUID | None = None,
-) -> DiskParameters:
-    """Put together the parameters of a new disk, with the defaults for what is None. Sizes in bytes.
-
-    `kind` is "dynamic", "fixed" or "differencing". Raises: RequestError ([MS-VHDX] 2.6.2).
-    """
-    if kind not in {"dynamic", "fixed", "differencing"}:
-        raise RequestError(f"kind {kind!r} is not known: choose dynamic, fixed or differencing")
-    has_parent = kind == "differencing"
-    logical = DEFAULT_LOGICAL_SECTOR_SIZE if logical_sector_size is None else logical_sector_size
-    if physical_sector_size is None:
-        physical_sector_size = max(DEFAULT_PHYSICAL_SECTOR_SIZE, logical)
-    if block_size is None:
-        block_size = DEFAULT_CHILD_BLOCK_SIZE if has_parent else DEFAULT_BLOCK_SIZE
-    parameters = DiskParameters(
-        block_size=block_size,
-        leave_block_allocated=kind == "fixed",
-        has_parent=has_parent,
-        virtual_size=size,
-        disk_id=disk_id or uuid4(),
-        logical_sector_size=logical,
-        physical_sector_size=physical_sector_size,
-    )
-    check_parameters(parameters)
-    return parameters
-
-
-def check_parameters(parameters: DiskParameters) -> None:
-    """Refuse parameters that no sound image has, or that no new one should have.
-
-    Raises: RequestError.
-    """
-    size, block_size = parameters.virtual_size, parameters.block_size
-    logical, physical = parameters.logical_sector_size, parameters.physical_sector_size
-    for name, value in (("logical", logical), ("physical", physical)):
-        if value not in SECTOR_SIZES:
-            raise RequestError(f"{name} sector size {value} is not possible: choose 512 or 4096")
-    if physical < logical:
-        raise RequestError(f"physical sector size {physical} is smaller than the logical one, {logical}")
-    if size <= 0:
-        raise RequestError(f"a disk of {size} bytes is not possible: the size must be positive")
-    if size > MAX_VIRTUAL_SIZE:
-        limit = MAX_VIRTUAL_SIZE // TIB
-        raise RequestError(f"a disk of {size} bytes is too large: VHDX ends at {limit} TiB")
-    if size % logical:
-        raise RequestError(f"size {size} is not a multiple of the logical sector size, {logical} bytes")
-    if not is_power_of_two(block_size) or not MIN_BLOCK_SIZE <= block_size <= MAX_BLOCK_SIZE:
-        raise RequestError(f"block size {block_size} is not possible: choose 1, 2, 4, ... 256 MiB")
 
 
 class ImageWriter:
@@ -164,10 +46,10 @@ class ImageWriter:
         store.pwrite(content, writer.place_block(0))
         writer.finish()
 
-    `place_block` and `mark_zero` may be called from several threads, in any order of blocks, once for each
-    block; file space is handed out in ascending order. Blocks that are never named stay not present (state
-    0), except in a fixed image, which owns all of its blocks. The BAT passes through a few pages of memory,
-    and pages without an entry remain holes.
+    `place_block` may be called from several threads, in any order of blocks, once for each block; file space
+    is handed out in ascending order. Blocks that are never asked for stay not present (state 0), except in a
+    fixed image, which owns all of its blocks. Of the BAT a few pages are in memory at a time; pages without
+    an entry are never written, and remain holes of the file.
 
     Attributes: `parameters`, `geometry`, `layout`, `is_blank`: whether new file space reads as zeroes, so
     that zeroes need not be written; if not, whoever asks for a block has to write all of it.
@@ -179,33 +61,25 @@ class ImageWriter:
         parameters: DiskParameters,
         *,
         locator: ParentLocator | None = None,
-        items: Sequence[MetadataItem] = (),
+        items: Sequence[NewItem] = (),
         capacity: int | None = None,
-        creator: str | None = None,
     ) -> None:
         """Begin an image in an empty store, or in one of fixed length and unknown content.
 
-        `capacity` is the length in bytes of the latter (a block device), None for the former. `items` are
-        metadata items beside the known ones. Raises: RequestError, OSError.
+        `parameters` are those of `disk_parameters`, or others that `check_parameters` lets pass.
+        `capacity` is the length in bytes of a store of fixed length (a block device), None for an empty store.
+        `items` are metadata items beside the known ones. Raises: RequestError, OSError.
         """
-        check_parameters(parameters)
         if parameters.has_parent != (locator is not None):
             raise RequestError("a differencing image needs a parent locator, and no other image has one")
         self._store = store
         self.parameters = parameters
-        self.geometry = Geometry(
-            parameters.virtual_size,
-            parameters.block_size,
-            parameters.logical_sector_size,
-            parameters.has_parent,
-        )
-        self._metadata = _encode_metadata(parameters, locator, items)
+        self.geometry = parameters.geometry
+        self._metadata = encode_metadata(parameters, locator, items)
         self.layout = ImageLayout(self.geometry, align_up(len(self._metadata), STRUCTURE_ALIGNMENT))
         self.is_blank = capacity is None
         self._capacity = capacity
-        self._creator = _default_creator() if creator is None else creator
-        self._is_fixed = parameters.leave_block_allocated and not parameters.has_parent
-        self._placed = self.geometry.block_count if self._is_fixed else 0
+        self._placed = self.geometry.block_count if parameters.is_fixed else 0
         self._bat = _BatPages(store, self.layout.bat_offset)
         self._lock = threading.Lock()
         self._prepare()
@@ -217,7 +91,8 @@ class ImageWriter:
             raise RequestError(
                 f"{self._store.name}: {self._capacity} bytes are too few, the image needs {self.file_size}"
             )
-        # Wipes the identifier of what was there, durably before anything else changes.
+        # The identifier of a former image is wiped first, and durably: from then on nobody takes what is left
+        # of that image for a whole one.
         self._store.write_zeroes(HEADER_SECTION_SIZE, 0)
         self._store.flush()
         self._store.write_zeroes(self.layout.payload_offset - HEADER_SECTION_SIZE, HEADER_SECTION_SIZE)
@@ -227,11 +102,6 @@ class ImageWriter:
         """Length in bytes of the image with the blocks placed so far."""
         return self.layout.file_size(self._placed)
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the image owns all of its blocks from the start."""
-        return self._is_fixed
-
     def place_block(self, block: int) -> int:
         """Make a payload block fully present; return the file offset of its space, `block_size` bytes long.
 
@@ -239,30 +109,18 @@ class ImageWriter:
         """
         if not 0 <= block < self.geometry.block_count:
             raise RequestError(f"the disk has no block {block}")
-        if self._is_fixed:
+        if self.parameters.is_fixed:
             return self.layout.file_size(block)
         with self._lock:
             file_offset = self.file_size
             end = file_offset + self.geometry.block_size
             if self._capacity is not None and end > self._capacity:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._store.name)
-            self._set(block, make_entry(PayloadState.FULLY_PRESENT, file_offset))
+            entry = make_entry(PayloadState.FULLY_PRESENT, file_offset)
+            if not self._bat.put(self.geometry.entry_of_block(block), entry):
+                raise RequestError(f"block {block} has already been placed")
             self._placed += 1
         return file_offset
-
-    def mark_zero(self, block: int) -> None:
-        """Make a payload block read as zeroes without file space, whatever a parent holds there.
-
-        Raises: RequestError, OSError.
-        """
-        if not 0 <= block < self.geometry.block_count or self._is_fixed:
-            raise RequestError(f"block {block} cannot be without file space here")
-        with self._lock:
-            self._set(block, make_entry(PayloadState.ZERO))
-
-    def _set(self, block: int, entry: int) -> None:
-        if not self._bat.put(self.geometry.entry_of_block(block), entry):
-            raise RequestError(f"block {block} has already been decided")
 
     def preallocate(self) -> None:
         """Take host space for the image as it stands; see `reserve_space`. Raises: OSError (ENOSPC)."""
@@ -271,21 +129,27 @@ class ImageWriter:
 
     def finish(self) -> None:
         """Write what makes it an image, the identifier last, and flush it. Raises: OSError."""
-        store, layout = self._store, self.layout
-        if self._is_fixed:
+        if self.parameters.is_fixed:
             self._write_fixed_bat()
         self._bat.write_back()
         if self._capacity is None:
-            store.truncate(self.file_size)
-        store.pwrite(self._metadata, _METADATA_OFFSET)
-        table = RegionTable(
-            (
-                Region(BAT_REGION, layout.bat_offset, layout.bat_length),
-                Region(METADATA_REGION, _METADATA_OFFSET, layout.metadata_length),
-            )
-        ).encode()
+            self._store.truncate(self.file_size)
+        self._store.pwrite(self._metadata, METADATA_FILE_OFFSET)
+        self._write_region_tables()
+        self._write_headers()
+        self._store.flush()
+        self._store.pwrite(FileIdentifier(f"vhdx {__version__}").encode(), 0)
+        self._store.flush()
+
+    def _write_region_tables(self) -> None:
+        layout = self.layout
+        bat = Region(BAT_REGION, layout.bat_offset, layout.bat_length)
+        metadata = Region(METADATA_REGION, METADATA_FILE_OFFSET, layout.metadata_length)
+        table = RegionTable((bat, metadata)).encode()
         for file_offset in REGION_TABLE_FILE_OFFSETS:
-            store.pwrite(table, file_offset)
+            self._store.pwrite(table, file_offset)
+
+    def _write_headers(self) -> None:
         header = Header(
             sequence_number=_FIRST_SEQUENCE_NUMBER,
             file_write_guid=uuid4(),
@@ -293,18 +157,15 @@ class ImageWriter:
             log_guid=ZERO_GUID,
             log_version=SUPPORTED_LOG_VERSION,
             version=SUPPORTED_VERSION,
-            log_length=_LOG_LENGTH,
-            log_offset=HEADER_SECTION_SIZE,
+            log_length=LOG_LENGTH,
+            log_offset=LOG_FILE_OFFSET,
         )
         for index, file_offset in enumerate(HEADER_FILE_OFFSETS):
             numbered = replace(header, sequence_number=header.sequence_number + index)
-            store.pwrite(numbered.encode(), file_offset)
-        store.flush()
-        store.pwrite(FileIdentifier(self._creator).encode(), 0)
-        store.flush()
+            self._store.pwrite(numbered.encode(), file_offset)
 
     def _write_fixed_bat(self) -> None:
-        """All entries of a fixed image: one write for each chunk, its unused bitmap entry left zero."""
+        """Write all entries of a fixed image: chunk by chunk, as the bitmap entry between two chunks stays zero."""
         geometry, ratio = self.geometry, self.geometry.chunk_ratio
         for first in range(0, geometry.block_count, ratio):
             count = min(ratio, geometry.block_count - first)
@@ -314,61 +175,12 @@ class ImageWriter:
             self._store.pwrite(struct.pack(f"<{count}Q", *entries), position)
 
 
-def reserve_space(store: ByteStore, length: int) -> None:
-    """Take host space for the first `length` bytes of an empty store, so that writing them finds room.
-
-    Where the system cannot reserve, zeroes are written. Raises: OSError (ENOSPC).
-    """
-    descriptor = store.fileno()
-    if descriptor is not None and host.HAVE_FALLOCATE:
-        try:
-            libc.fallocate(descriptor, 0, 0, length)
-        except OSError as error:
-            if error.errno not in host.UNSUPPORTED:
-                raise OSError(error.errno, error.strerror, store.name) from error
-        else:
-            return
-    with memoryview(_ZEROES) as zeroes:
-        for position in range(0, length, len(zeroes)):
-            store.pwrite(zeroes[: length - position], position)
-
-
-def _default_creator() -> str:
-    from importlib import metadata  # late: it is slow to import
-
-    try:
-        return f"vhdx {metadata.version('vhdx')}"
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "vhdx"
-
-
-def _encode_metadata(
-    parameters: DiskParameters, locator: ParentLocator | None, items: Sequence[MetadataItem]
-) -> bytes:
-    """The metadata region's content: table, then items one after the other ([MS-VHDX] 2.6)."""
-    contents = [
-        MetadataItem(item_id, KNOWN_ITEMS[item_id].flags or 0, content)
-        for item_id, content in parameters.encode().items()
-    ]
-    if locator is not None:
-        flags = KNOWN_ITEMS[PARENT_LOCATOR].flags or 0
-        contents.append(MetadataItem(PARENT_LOCATOR, flags, locator.encode()))
-    contents += items
-    entries, heap = [], bytearray()
-    for item in contents:
-        # An empty item has no place ([MS-VHDX] 2.6.1.2).
-        offset = METADATA_TABLE_SIZE + len(heap) if item.content else 0
-        entries.append(MetadataEntry(item.item_id, offset, len(item.content), item.flags))
-        heap += item.content
-    return MetadataTable(tuple(entries)).encode() + bytes(heap)
-
-
 @dataclass(slots=True)
 class _BatPages:
-    """The BAT on its way to the store: the few pages in use, the least recent of which is written back.
+    """The pages of a new BAT that are being filled; when there are too many, the least recently used is written.
 
     Two or three threads that fill blocks side by side stay within neighbouring pages. A page that is needed
-    again after it was written is read back, so that any order is right, if not as fast.
+    again after it was written is read back: blocks may come in any order, but the ascending one is fastest.
     """
 
     store: ByteStore

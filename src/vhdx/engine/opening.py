@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vhdx._text import counted, spelled
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.header_pair import HeaderPair, read_header_pair
 from vhdx.errors import LogReplayRequiredError
@@ -18,7 +19,7 @@ from vhdx.format.constants import (
     HEADER_SECTION_SIZE,
     REGION_TABLE_FILE_OFFSETS,
 )
-from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
+from vhdx.format.file_identifier import IDENTIFIER_SIZE, SIGNATURE, FileIdentifier
 from vhdx.format.geometry import Geometry
 from vhdx.format.guids import PARENT_LOCATOR
 from vhdx.format.metadata import (
@@ -30,7 +31,7 @@ from vhdx.format.metadata import (
     check_table,
 )
 from vhdx.format.parent_locator import ParentLocator
-from vhdx.format.recognise import VHDX_SIGNATURE, describe
+from vhdx.format.recognise import PROBE_SIZE, recognise
 from vhdx.format.region_table import (
     REGION_TABLE_SIZE,
     Region,
@@ -38,9 +39,9 @@ from vhdx.format.region_table import (
     RegionTable,
     check_regions,
 )
-from vhdx.report import Breach, Report
+from vhdx.report import Breach, CopyDamage, Report
 from vhdx.rules import RuleCode
-from vhdx.storage.base import ByteStore, pread
+from vhdx.storage.base import ByteStore, both_ends, pread
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -86,36 +87,34 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
     regions = check_regions(table, table_offset, log, size, report.breach)
     metadata, known = read_metadata_table(store, regions.metadata, report.breach)
     parameters = _read_parameters(store, regions.metadata, known, report.breach)
-    geometry = Geometry(
-        parameters.virtual_size, parameters.block_size, parameters.logical_sector_size, parameters.has_parent
-    )
+    geometry = parameters.geometry
     _check_bat_size(regions.bat, geometry, report.breach)
     structures = [(region.file_offset, region.end, region.name) for region in regions.all if region.length]
     if log[1]:
         structures.append((log[0], log[0] + log[1], "log"))
     return Opened(
-        store,
-        size,
-        identifier,
-        headers,
-        replayed,
-        tables,
-        regions,
-        metadata,
-        parameters,
-        geometry,
-        _read_locator(store, regions.metadata, known, parameters, report.breach),
-        BlockRules(geometry, regions.bat.file_offset, size, structures),
+        store=store,
+        file_size=size,
+        identifier=identifier,
+        headers=headers,
+        replay=replayed,
+        region_tables=tables,
+        regions=regions,
+        metadata=metadata,
+        parameters=parameters,
+        geometry=geometry,
+        locator=_read_locator(store, regions.metadata, known, parameters, report.breach),
+        block_rules=BlockRules(geometry, regions.bat.file_offset, size, structures),
     )
 
 
 def read_identifier(store: ByteStore, file_size: int, breach: Breach) -> FileIdentifier:
     """Read the identifier. Raises: FormatError through `breach`; OSError."""
     data = pread(store, IDENTIFIER_SIZE, 0)
-    if data[: len(VHDX_SIGNATURE)] != VHDX_SIGNATURE:
-        found = repr(data[: len(VHDX_SIGNATURE)])
-        hint = f"the file is not a VHDX but {describe(store)}"
-        breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="b'vhdxfile'", hint=hint)
+    if data[: len(SIGNATURE)] != SIGNATURE:
+        found = spelled(data[: len(SIGNATURE)])
+        hint = f"it is {recognise(*both_ends(store, PROBE_SIZE))}"
+        breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="'vhdxfile'", hint=hint)
     if file_size < HEADER_SECTION_SIZE:
         found = f"{file_size} bytes"
         breach(RuleCode.FILE_TRUNCATED, "file", None, found=found, expected=f">= {HEADER_SECTION_SIZE}")
@@ -140,7 +139,7 @@ def _replay(
     from vhdx.engine.log_replay import replay_in_memory
 
     replay = replay_in_memory(store, header, file_size, report.breach)
-    found = f"{len(replay.entries)} entries to replay"
+    found = f"{counted(len(replay.entries), 'entry', 'entries')} to replay"
     report.breach(RuleCode.LOG_DIRTY, "log", where, found=found)
     return replay
 
@@ -152,12 +151,14 @@ def read_region_tables(
 
     Raises: FormatError through `breach`; OSError.
     """
+    damage = CopyDamage(breach)
     first, second = (
         RegionTable.decode(
-            pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, breach
+            pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, damage.breach
         )
         for index, offset in enumerate(REGION_TABLE_FILE_OFFSETS)
     )
+    damage.report(is_other_good=first is not None or second is not None)
     table = first if first is not None else second
     if table is None:
         breach(RuleCode.REGION_TABLE_NONE_VALID, "region tables", REGION_TABLE_FILE_OFFSETS[0])

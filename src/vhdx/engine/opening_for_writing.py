@@ -1,6 +1,6 @@
-"""Opening a file for writing: what must be right before it may be changed, and the parts that change it.
+"""Opening a file for writing: what must be right before it may be changed.
 
-Everything here happens before the first byte is written: a file that is refused has not been touched.
+All of it is judged before the first byte is written: a file that is refused has not been touched.
 """
 
 from __future__ import annotations
@@ -9,133 +9,93 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import GIB
-from vhdx.engine.blocks.block_writer import BlockWriter
-from vhdx.engine.blocks.requests import Writer
-from vhdx.engine.blocks.tables import BlockTables
-from vhdx.engine.scan.large_table import BlockScan
-from vhdx.engine.session.allocator import Allocator
-from vhdx.engine.session.commit import Committer
-from vhdx.engine.session.file_tail import end_of_content
-from vhdx.engine.session.header_writer import HeaderWriter, has_headroom
-from vhdx.engine.session.host_space import HostSpace
-from vhdx.engine.session.in_flight import InFlight
-from vhdx.engine.session.log_writer import LogWriter
+from vhdx.engine.blocks.requests import Requests
+from vhdx.engine.scan.table import judge_table
+from vhdx.engine.session.header_writer import has_headroom
 from vhdx.engine.session.session import WriteSession
 from vhdx.engine.side_files import side_files
-from vhdx.errors import ImageStateError
+from vhdx.errors import ImageStateError, refusal
+from vhdx.findings import Finding
 from vhdx.format.constants import HEADER_FILE_OFFSETS
-from vhdx.report import Finding
-from vhdx.rules import RULES, RuleCode, Severity
+from vhdx.rules import RuleCode, Severity
+from vhdx.storage.base import is_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from vhdx._sync import Sync
     from vhdx.engine.bat_table import BatTable
     from vhdx.engine.opening import Opened
-    from vhdx.engine.page_cache import PageCache
+    from vhdx.engine.table_summary import TableSummary
+    from vhdx.engine.tuning import Tuning
     from vhdx.report import Report
     from vhdx.storage.base import ByteStore
 
 GROWTH_CEILING: Final = GIB
-"""How far past its last structure a replay may extend the file: writers extend in steps, none by more."""
+"""How far past its last structure a replay may extend the file. Writers make a file longer in smaller steps."""
 
 _UNWRITABLE: Final = frozenset((RuleCode.LOG_BEYOND_END, RuleCode.HEADER_SEQUENCE_EXHAUSTED))
-"""Rules whose breach is tolerated when reading."""
+"""Rules whose breach is tolerated when reading, and refused here."""
+
+
+def open_for_writing(
+    opened: Opened,
+    bat: BatTable,
+    report: Report,
+    store: ByteStore,
+    tuning: Tuning,
+    *,
+    ignore_change_tracking: bool,
+) -> Requests:
+    """Judge a file, and make what changes it. `store` is the file itself, without a replay's overlay.
+
+    Raises: as `judge_for_writing`.
+    """
+    summary = judge_for_writing(opened, bat, report, store, ignore_change_tracking=ignore_change_tracking)
+    return Requests(WriteSession(opened, summary, store, bat.pages, tuning), bat)
 
 
 def judge_for_writing(
     opened: Opened, bat: BatTable, report: Report, store: ByteStore, *, ignore_change_tracking: bool
-) -> BlockScan:
-    """Judge everything that reading leaves to the moment it is met; return the scan of the whole BAT.
+) -> TableSummary:
+    """Judge everything that reading leaves to the moment it is met; return what the BAT says of the file's space.
 
     Raises: FormatError for the first rule broken that a writer must not build upon; ImageStateError if
     Hyper-V tracks the changes of the image; OSError (io.UnsupportedOperation for a store that takes no writes).
     """
-    if not getattr(store, "writable", True):
+    if not is_writable(store):
         raise io.UnsupportedOperation(
             f"{store.name}: open for reading only; a file object must be opened in mode 'r+b' to be written to"
         )
     for finding in report.findings:
         if finding.code in _UNWRITABLE:
-            raise finding.as_error(store.name)
+            raise refusal(finding, store.name)
     header = opened.headers.current
     if not has_headroom(header):
         where = HEADER_FILE_OFFSETS[opened.headers.current_index]
         exhausted = Finding(RuleCode.HEADER_SEQUENCE_EXHAUSTED, "headers", where, str(header.sequence_number))
-        raise exhausted.as_error(store.name)
+        raise refusal(exhausted, store.name)
     tracked = side_files(store)
     if tracked and not ignore_change_tracking:
         raise ImageStateError(
             f"{store.name}: Hyper-V tracks the changes of this image ({tracked[0]}); writing to it would make"
             " the next incremental backup wrong; --ignore-change-tracking writes all the same"
         )
-    scan = BlockScan(bat, opened.block_rules)
-    for finding in scan.findings():
-        if RULES[finding.code].severity is Severity.ERROR:
-            raise finding.as_error(store.name)
+
+    def judge(finding: Finding) -> None:
+        if finding.severity is Severity.ERROR:
+            raise refusal(finding, store.name)
         report.note(finding)
-    _check_growth(opened, scan, store)
-    return scan
+
+    summary = judge_table(bat, opened.block_rules, judge)
+    _check_growth(opened, summary, store)
+    return summary
 
 
-def _check_growth(opened: Opened, scan: BlockScan, store: ByteStore) -> None:
+def _check_growth(opened: Opened, summary: TableSummary, store: ByteStore) -> None:
     if opened.replay is None:
         return
     structures_end = opened.block_rules.structures_end
-    ceiling = max(store.size(), scan.blocks_end, structures_end) + GROWTH_CEILING
+    ceiling = max(store.size(), summary.blocks_end, structures_end) + GROWTH_CEILING
     if opened.replay.file_size > ceiling:
         found, expected = f"a size of {opened.replay.file_size:#x}", f"<= {ceiling:#x}"
         log_offset = opened.headers.current.log_offset
         finding = Finding(RuleCode.LOG_GROWTH_LIMIT, "log", log_offset, found, expected)
-        raise finding.as_error(store.name)
-
-
-def make_writer(
-    opened: Opened,
-    scan: BlockScan,
-    store: ByteStore,
-    pages: PageCache,
-    bat: BatTable,
-    sync: Sync,
-    *,
-    keeps_space: bool,
-    read_through: Callable[[int, int], bytes],
-    on_growth: Callable[[int], None],
-    leave_overlay: Callable[[], None],
-) -> Writer:
-    """Put together what changes one file. `store` is the file itself, without a replay's overlay."""
-    in_flight = InFlight(sync, store.name)
-    used_end = max(scan.blocks_end, opened.block_rules.structures_end)
-    file_size, kept_end = _length(opened, store, used_end)
-    allocator = Allocator(store, file_size, used_end, scan.free, in_flight, sync, on_growth, kept_end)
-    headers = HeaderWriter(store, opened.headers)
-    committer = Committer(store, pages, LogWriter(store, headers), allocator, sync)
-    host_space = HostSpace(store)
-    session = WriteSession(
-        opened, store, pages, headers, allocator, committer, host_space, sync, leave_overlay
-    )
-    rules = opened.block_rules
-    tables = BlockTables(
-        store, bat, rules, pages, allocator, committer, host_space, in_flight, keeps_space=keeps_space
-    )
-    blocks = BlockWriter(
-        store,
-        bat.geometry,
-        tables,
-        session,
-        allocator,
-        host_space,
-        in_flight,
-        keeps_space=keeps_space,
-        read_through=read_through,
-    )
-    return Writer(bat, tables, blocks, session, allocator, committer, in_flight, keeps_space=keeps_space)
-
-
-def _length(opened: Opened, store: ByteStore, used_end: int) -> tuple[int, int]:
-    """How long the file is once its log is in place, and how long it has to stay, in bytes."""
-    if getattr(store, "is_block_device", False):
-        # Whatever a log says, and whatever it holds.
-        return store.size(), 0
-    return opened.file_size, end_of_content(opened.store, used_end, opened.file_size)
+        raise refusal(finding, store.name)

@@ -1,8 +1,8 @@
 """Pages of a file's metadata (BAT, sector bitmaps): read on demand, changed in memory, frozen for the log.
 
-A page is 4 KiB of the file at a multiple of 4 KiB: the unit in which the log changes metadata. Clean pages are
-kept in bounded number. A changed page stays in memory until the commit that froze it has applied it in place;
-until then the file holds an older content.
+A page is 4 KiB of the file at a multiple of 4 KiB: the unit in which the log changes metadata. A bounded number of
+clean pages is kept. A changed page stays in memory until a commit has frozen it, logged it, and written it to its
+place; until then the file holds an older content.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vhdx._sync import THREADS, Sync
+from vhdx.engine.tuning import DEFAULT_TUNING, Tuning
 from vhdx.storage.base import ByteStore, pread_zero_extended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PAGE_SIZE: Final = 4096
-DEFAULT_CAPACITY: Final = 1024
 
 _pack_entry: Final = struct.Struct("<Q").pack
 
@@ -37,20 +36,20 @@ def entry_change(file_offset: int, entry: int) -> PageChange:
 class PageCache:
     """The metadata pages of one store.
 
-    A hit on a clean page takes no lock: it is one look-up in a dict. The oldest clean page makes room.
+    Finding a clean page takes no lock: it is one look-up in a dict. Where there are too many, the oldest goes.
     """
 
-    def __init__(self, store: ByteStore, capacity: int = DEFAULT_CAPACITY, sync: Sync = THREADS) -> None:
+    def __init__(self, store: ByteStore, tuning: Tuning = DEFAULT_TUNING) -> None:
         self.store = store
-        self._capacity = capacity
+        self._capacity = tuning.page_capacity
         self._clean: dict[int, bytes] = {}
         self._dirty: dict[int, bytearray] = {}
         """Changed since the last freeze."""
         self.frozen: dict[int, bytes] = {}
         """Frozen by the running commit, and not yet in place."""
-        self._lock = sync.lock()
+        self._lock = tuning.sync.lock()
         self.cached = self._clean.get
-        """The clean page of a number if it is in memory, else None: `page` without a call."""
+        """The clean page of a number if it is in memory, else None. No Python function is called."""
 
     def page(self, number: int) -> bytes | bytearray:
         """The 4096 bytes at file offset `number * 4096`; zeroes past the end. Raises: OSError."""
@@ -61,7 +60,7 @@ class PageCache:
             return self._page(number)
 
     def _page(self, number: int) -> bytes | bytearray:
-        """The newest content; the lock is held, so that no older one can come between."""
+        """The newest content. The caller holds the lock: no other thread changes the page while it is read."""
         found = self._dirty.get(number) or self.frozen.get(number) or self._clean.get(number)
         if found is None:
             found = pread_zero_extended(self.store, PAGE_SIZE, number * PAGE_SIZE)
@@ -83,7 +82,7 @@ class PageCache:
         return joined[start : start + length]
 
     def changed(self, start: int, end: int) -> dict[int, bytes]:
-        """Pages of a range of the file whose newest content may not stand in their places yet, by number."""
+        """Pages of a range of the file whose newest content may not be in the file yet, by number."""
         first, last = start // PAGE_SIZE, (end - 1) // PAGE_SIZE
         with self._lock:
             numbers = self._dirty.keys() | self.frozen.keys()
@@ -93,7 +92,7 @@ class PageCache:
         """Make changes that belong together visible at once.
 
         False, with nothing changed, if more than `max_dirty_pages` pages would then wait for the log.
-        Raises: OSError, with nothing changed.
+        Raises: ValueError for changes that alone are of more pages, OSError; each with nothing changed.
         """
         pages: dict[int, bytearray] = {}
         with self._lock:
@@ -107,6 +106,10 @@ class PageCache:
                     page[start : start + len(part)] = part
                     data = data[len(part) :]
                     number, start = number + 1, 0
+            if len(pages) > max_dirty_pages:
+                raise ValueError(
+                    f"a change of {len(pages)} pages: at most {max_dirty_pages} are changed at once"
+                )
             added = sum(number not in self._dirty for number in pages)
             if len(self._dirty) + added > max_dirty_pages:
                 return False
@@ -114,11 +117,6 @@ class PageCache:
             for number in pages:
                 self._clean.pop(number, None)
         return True
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether a page was changed since the last freeze."""
-        return bool(self._dirty)
 
     def freeze(self) -> Mapping[int, bytes]:
         """Take a copy of every changed page, as it is now, for the log.

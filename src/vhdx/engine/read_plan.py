@@ -4,34 +4,24 @@ Every state of a block has its arm here; `format.bat.CONTENT` says what each mea
 """
 
 from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
+from vhdx.blockdev.span import Span, SpanKind
 from vhdx.engine.bat_table import BatTable, BlockRun
-from vhdx.engine.block_rules import BlockRules, is_bitmap_present
-from vhdx.format.bat import CONTENT, Content, PayloadState, entry_file_offset, entry_state
+from vhdx.engine.block_rules import BlockRules
+from vhdx.findings import Finding
+from vhdx.format.bat import (
+    CONTENT,
+    MAX_ENTRY_WITHOUT_SPACE,
+    ContentSource,
+    PayloadState,
+    entry_file_offset,
+    entry_state,
+    is_bitmap_present,
+)
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs
-from vhdx.report import Breach, Finding
 from vhdx.rules import RuleCode
-
-
-class SpanKind(Enum):
-    """Where a span's content comes from."""
-
-    DATA = "this file"
-    ZERO = "zeroes, says this file"
-    UNALLOCATED = "zeroes, because nothing says otherwise"
-    PARENT = "the parent"
-
-
-class Span(NamedTuple):
-    """A virtual range whose content comes from one place. Bytes; `file_offset` counts for DATA only."""
-
-    kind: SpanKind
-    offset: int
-    length: int
-    file_offset: int
 
 
 class ReadPlan:
@@ -42,13 +32,13 @@ class ReadPlan:
         bat: BatTable,
         rules: BlockRules,
         read_bitmap: Callable[[int, int], bytes],
-        breach: Breach,
+        judge: Callable[[Finding], None],
     ) -> None:
-        """`read_bitmap(length, file_offset)` reads the file's metadata."""
+        """`read_bitmap(length, file_offset)` reads the file's metadata; `judge` raises for a finding, or keeps it."""
         self._bat = bat
         self._rules = rules
         self._read_bitmap = read_bitmap
-        self._breach = breach
+        self._report = judge
         self._geometry = rules.geometry
 
     def spans(self, offset: int, length: int) -> Iterator[Span]:
@@ -72,16 +62,16 @@ class ReadPlan:
         file_offset = entry_file_offset(run.entry) + skipped
         content = CONTENT[entry_state(run.entry)]
         match content:
-            case Content.FILE:
+            case ContentSource.FILE:
                 yield self._data(run.first_block, offset, length, file_offset)
-            case Content.BITMAP:
+            case ContentSource.BITMAP:
                 yield from self._partial(run.first_block, offset, length, file_offset)
-            case Content.ZERO:
+            case ContentSource.ZERO:
                 yield Span(SpanKind.ZERO, offset, length, 0)
-            case Content.TRANSPARENT:
+            case ContentSource.TRANSPARENT:
                 kind = SpanKind.PARENT if self._geometry.has_parent else SpanKind.UNALLOCATED
                 yield Span(kind, offset, length, 0)
-            case Content.INVALID:
+            case ContentSource.INVALID:
                 raise AssertionError("the rules of blocks refuse reserved states")
             case _:
                 assert_never(content)
@@ -127,7 +117,10 @@ class ReadPlan:
         return Span(SpanKind.DATA, offset, length, file_offset)
 
     def _judge(self, run: BlockRun) -> None:
-        """Judge the entries of a run; what merely lies cut off is left to the spans that need it."""
+        """Judge the entries of a run.
+
+        A block that the end of the file cuts off is no fault here: a span that needs the missing part is refused.
+        """
         if self._is_plain(run):
             return
         block_size = self._geometry.block_size
@@ -140,18 +133,9 @@ class ReadPlan:
 
     def _is_plain(self, run: BlockRun) -> bool:
         """Whether a whole run can be seen to be right at once."""
-        if run.entry <= PayloadState.UNMAPPED:
+        if run.entry <= MAX_ENTRY_WITHOUT_SPACE:
             return True
-        if run.entry & 0xFFFFF != PayloadState.FULLY_PRESENT:
-            return False
         file_offset = entry_file_offset(run.entry)
+        if run.entry - file_offset != PayloadState.FULLY_PRESENT:
+            return False
         return self._rules.is_clear(file_offset, file_offset + run.length * self._geometry.block_size)
-
-    def _report(self, finding: Finding) -> None:
-        self._breach(
-            finding.code,
-            finding.structure,
-            finding.file_offset,
-            found=finding.found,
-            expected=finding.expected,
-        )

@@ -3,7 +3,10 @@
 import os
 from typing import Final
 
-from vhdx.storage.base import ByteStore
+from vhdx._text import quoted
+from vhdx.findings import Finding
+from vhdx.rules import RuleCode
+from vhdx.storage.base import ByteStore, path_of
 
 _SUFFIXES: Final = (".rct", ".mrt")
 
@@ -13,7 +16,7 @@ def side_files(store: ByteStore) -> list[str]:
 
     They are looked for by name, never opened.
     """
-    path = getattr(store, "path", None)
+    path = path_of(store)
     if path is None:
         return []
     # Hyper-V tracks the file, whatever links lead to it.
@@ -21,3 +24,10 @@ def side_files(store: ByteStore) -> list[str]:
     candidates = [f"{image}{suffix}" for image in images for suffix in _SUFFIXES]
     # Not by pathlib, whose import takes longer than everything else that `vhdx info` does with a file.
     return [candidate for candidate in candidates if os.path.exists(candidate)]  # noqa: PTH110
+
+
+def side_file_findings(store: ByteStore) -> list[Finding]:
+    """A finding for each change-tracking file beside an image."""
+    return [
+        Finding(RuleCode.CHANGE_TRACKING, "side file", None, quoted(str(path))) for path in side_files(store)
+    ]

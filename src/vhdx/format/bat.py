@@ -29,7 +29,7 @@ class BitmapState(IntEnum):
     PRESENT = 6
 
 
-class Content(Enum):
+class ContentSource(Enum):
     """Where a block's content comes from when it is read."""
 
     FILE = "this file"
@@ -40,22 +40,25 @@ class Content(Enum):
 
 
 CONTENT: Final = (
-    Content.TRANSPARENT,  # NOT_PRESENT
-    Content.ZERO,  # UNDEFINED: anything is permitted; zeroes are stable and leak nothing
-    Content.ZERO,  # ZERO
-    Content.ZERO,  # UNMAPPED: likewise, never the anchored old content
-    Content.INVALID,  # reserved
-    Content.ZERO,  # the 0.95 draft's UNMAPPED
-    Content.FILE,  # FULLY_PRESENT: the bitmap must not be looked at
-    Content.BITMAP,  # PARTIALLY_PRESENT
+    ContentSource.TRANSPARENT,  # NOT_PRESENT
+    ContentSource.ZERO,  # UNDEFINED: anything is permitted; zeroes are stable and leak nothing
+    ContentSource.ZERO,  # ZERO
+    ContentSource.ZERO,  # UNMAPPED: likewise, never the anchored old content
+    ContentSource.INVALID,  # reserved
+    ContentSource.ZERO,  # the 0.95 draft's UNMAPPED
+    ContentSource.FILE,  # FULLY_PRESENT: the bitmap must not be looked at
+    ContentSource.BITMAP,  # PARTIALLY_PRESENT
 )
 """Indexed by state."""
 
 OWNS_SPACE: Final = (False, False, False, False, False, False, True, True)
-"""Indexed by state: the offset is that of file space the block owns."""
+"""Indexed by state: the offset is that of file space the block owns. Holds for sector bitmaps, too."""
 
 MAY_ANCHOR: Final = (False, True, False, True, False, True, False, False)
 """Indexed by state: a non-zero offset is a soft anchor, file space kept for the block without content."""
+
+MAX_ENTRY_WITHOUT_SPACE: Final = int(PayloadState.UNMAPPED)
+"""A payload entry up to this value is a state that any image may have, and names no file space: it is right."""
 
 
 def entry_state(entry: int) -> int:
@@ -77,3 +80,8 @@ def owned_file_offset(entry: int) -> int:
     """File offset of the space that a payload entry keeps, soft anchors included; 0 if it keeps none."""
     state = entry & STATE_MASK
     return entry & OFFSET_MASK if OWNS_SPACE[state] or MAY_ANCHOR[state] else 0
+
+
+def is_bitmap_present(entry: int) -> bool:
+    """Whether a sector bitmap entry names a bitmap: state 6, or the reserved 7, which some readers take for 6."""
+    return OWNS_SPACE[entry & STATE_MASK]

@@ -59,7 +59,7 @@ class Geometry:
         return chunk * (self.chunk_ratio + 1) + self.chunk_ratio
 
     def locate_entry(self, index: int) -> tuple[int, int | None]:
-        """Inverse of the two above: (chunk, payload block), the block None for a bitmap entry."""
+        """What a BAT index belongs to: (chunk, payload block), the block None for a sector bitmap."""
         chunk, position = divmod(index, self.chunk_ratio + 1)
         if position == self.chunk_ratio:
             return chunk, None

@@ -5,8 +5,8 @@
     sector k .. k+d-1     one data sector for each data descriptor, in order
 
 An invalid entry is no error: it only ends a sequence. So the checks here return the rule that is broken, or
-None, instead of reporting it. Entries may be large, so everything works on single sectors; where they come
-from (a ring in a file) is `engine.log_replay`'s business.
+None, instead of reporting it. Entries may be large, so every function takes a single sector; `engine.log_replay`
+reads the sectors from the ring in the file.
 """
 
 import struct
@@ -171,7 +171,11 @@ def encode_entry(
     flushed_file_offset: int,
     last_file_offset: int,
 ) -> bytes:
-    """Write a whole entry, checksum included. Sizes are rounded to MiB, the safe way each."""
+    """Write a whole entry, checksum included.
+
+    FlushedFileOffset is rounded down to MiB, so that no reader takes the file for too short; LastFileOffset is
+    rounded up, so that the file has room for everything ([MS-VHDX] 2.3.1.1).
+    """
     descriptors = bytearray()
     data_sectors = bytearray()
     high, low = divmod(sequence_number, 1 << 32)

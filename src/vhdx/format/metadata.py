@@ -4,14 +4,16 @@ Nothing here has a checksum, so every field is checked as if an enemy had writte
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from vhdx._text import spelled
 from vhdx._units import MIB, is_power_of_two
 from vhdx.format.constants import MAX_BLOCK_SIZE, MAX_VIRTUAL_SIZE, MIN_BLOCK_SIZE, SECTOR_SIZES
+from vhdx.format.geometry import Geometry
 from vhdx.format.guids import (
     CHS_PARAMETERS,
     FILE_PARAMETERS,
@@ -91,7 +93,7 @@ class MetadataEntry:
 
     @property
     def is_user(self) -> bool:
-        """Belongs to a user of the disk; never one of the known items."""
+        """Made by a user of the disk: never one of the known items, whatever its id."""
         return bool(self.flags & IS_USER)
 
     @property
@@ -101,7 +103,7 @@ class MetadataEntry:
 
     @property
     def is_required(self) -> bool:
-        """The image must not be used by who does not know the item."""
+        """A program that does not know the item must not use the image."""
         return bool(self.flags & IS_REQUIRED)
 
     @property
@@ -137,8 +139,8 @@ class MetadataTable:
                 RuleCode.METADATA_SIGNATURE,
                 _STRUCTURE,
                 file_offset,
-                found=repr(signature),
-                expected="b'metadata'",
+                found=spelled(signature),
+                expected="'metadata'",
             )
         if count > MAX_ENTRIES:
             breach(
@@ -150,7 +152,13 @@ class MetadataTable:
             )
         if reserved or any(reserved2):
             breach(RuleCode.METADATA_RESERVED, _STRUCTURE, file_offset + 8, found="non-zero reserved bytes")
-        return cls(tuple(_decode_entry(data, index) for index in range(count)))
+        return cls.decode_unchecked(data)
+
+    @classmethod
+    def decode_unchecked(cls, data: bytes) -> "MetadataTable":
+        """Read the entries, at most MAX_ENTRIES, whatever the signature says (for dumps)."""
+        _, _, count, _ = _HEADER.unpack_from(data)
+        return cls(tuple(_decode_entry(data, index) for index in range(min(count, MAX_ENTRIES))))
 
     def encode(self) -> bytes:
         """Write the 64 KiB."""
@@ -274,6 +282,14 @@ def _check_overlaps(
             breach(RuleCode.METADATA_ITEM_OVERLAP, _STRUCTURE, file_offset, found=found)
 
 
+class BrokenLimit(NamedTuple):
+    """A value that no image may have for its disk: the rule it breaks, and the metadata item that holds it."""
+
+    code: RuleCode
+    item_id: UUID
+    value: int
+
+
 @dataclass(frozen=True, slots=True)
 class DiskParameters:
     """What the known items say of the disk. Sizes in bytes."""
@@ -285,6 +301,11 @@ class DiskParameters:
     disk_id: UUID
     logical_sector_size: int
     physical_sector_size: int
+
+    @property
+    def keeps_space(self) -> bool:
+        """Whether the image is fixed: every block has file space of its own, always."""
+        return self.leave_block_allocated and not self.has_parent
 
     @classmethod
     def decode(
@@ -308,7 +329,8 @@ class DiskParameters:
             int.from_bytes(items[LOGICAL_SECTOR_SIZE], "little"),
             int.from_bytes(items[PHYSICAL_SECTOR_SIZE], "little"),
         )
-        parameters._check(file_offsets, breach)
+        for code, item_id, value in parameters.broken_limits():
+            breach(code, KNOWN_ITEMS[item_id].name, file_offsets[item_id], found=str(value))
         return parameters
 
     def encode(self) -> dict[UUID, bytes]:
@@ -322,34 +344,28 @@ class DiskParameters:
             VIRTUAL_DISK_ID: self.disk_id.bytes_le,
         }
 
-    def _check(self, file_offsets: Mapping[UUID, int], breach: Breach) -> None:
+    @property
+    def geometry(self) -> Geometry:
+        """The arithmetic of blocks, chunks and BAT entries that follows from the sizes."""
+        return Geometry(self.virtual_size, self.block_size, self.logical_sector_size, self.has_parent)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every block has space of its own in the file, and keeps it."""
+        return self.leave_block_allocated and not self.has_parent
+
+    def broken_limits(self) -> Iterator[BrokenLimit]:
+        """Find what no image may say of its disk: one item for each limit that a value breaks ([MS-VHDX] 2.6.2)."""
         if not is_power_of_two(self.block_size) or not MIN_BLOCK_SIZE <= self.block_size <= MAX_BLOCK_SIZE:
-            breach(
-                RuleCode.BLOCK_SIZE,
-                "file parameters",
-                file_offsets[FILE_PARAMETERS],
-                found=str(self.block_size),
-            )
+            yield BrokenLimit(RuleCode.BLOCK_SIZE, FILE_PARAMETERS, self.block_size)
         if self.logical_sector_size not in SECTOR_SIZES:
-            offset = file_offsets[LOGICAL_SECTOR_SIZE]
-            breach(
-                RuleCode.LOGICAL_SECTOR_SIZE,
-                "logical sector size",
-                offset,
-                found=str(self.logical_sector_size),
-            )
+            yield BrokenLimit(RuleCode.LOGICAL_SECTOR_SIZE, LOGICAL_SECTOR_SIZE, self.logical_sector_size)
         if self.physical_sector_size not in SECTOR_SIZES:
-            offset = file_offsets[PHYSICAL_SECTOR_SIZE]
-            breach(
-                RuleCode.PHYSICAL_SECTOR_SIZE,
-                "physical sector size",
-                offset,
-                found=str(self.physical_sector_size),
-            )
-        offset, found = file_offsets[VIRTUAL_DISK_SIZE], str(self.virtual_size)
-        if self.virtual_size == 0:
-            breach(RuleCode.VIRTUAL_SIZE_ZERO, "virtual disk size", offset, found=found)
+            yield BrokenLimit(RuleCode.PHYSICAL_SECTOR_SIZE, PHYSICAL_SECTOR_SIZE, self.physical_sector_size)
+        if self.virtual_size <= 0:
+            yield BrokenLimit(RuleCode.VIRTUAL_SIZE_ZERO, VIRTUAL_DISK_SIZE, self.virtual_size)
         if self.virtual_size > MAX_VIRTUAL_SIZE:
-            breach(RuleCode.VIRTUAL_SIZE_LIMIT, "virtual disk size", offset, found=found)
-        if self.virtual_size % self.logical_sector_size:
-            breach(RuleCode.VIRTUAL_SIZE_ALIGNMENT, "virtual disk size", offset, found=found)
+            yield BrokenLimit(RuleCode.VIRTUAL_SIZE_LIMIT, VIRTUAL_DISK_SIZE, self.virtual_size)
+        # A sector size of zero, by which nothing can be divided, has been found above.
+        if self.logical_sector_size and self.virtual_size % self.logical_sector_size:
+            yield BrokenLimit(RuleCode.VIRTUAL_SIZE_ALIGNMENT, VIRTUAL_DISK_SIZE, self.virtual_size)

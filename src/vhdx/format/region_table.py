@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
+from vhdx._text import spelled
 from vhdx._units import MAX_FILE_OFFSET
 from vhdx.format.checksum import seal, stored_checksum, structure_checksum
 from vhdx.format.constants import HEADER_SECTION_SIZE, STRUCTURE_ALIGNMENT
@@ -39,7 +40,7 @@ class Region:
 
     @property
     def required(self) -> bool:
-        """Whether the file must not be used by who does not know the region."""
+        """Whether a program that does not know the region must not use the file."""
         return bool(self.flags & 1)
 
     @property
@@ -71,8 +72,8 @@ class RegionTable:
                 RuleCode.REGION_TABLE_SIGNATURE,
                 structure,
                 file_offset,
-                found=repr(data[:4]),
-                expected="b'regi'",
+                found=spelled(data[:4]),
+                expected="'regi'",
             )
             return None
         stored, actual = stored_checksum(data), structure_checksum(data)
@@ -94,7 +95,13 @@ class RegionTable:
                 found=str(count),
                 expected=f"<= {MAX_ENTRIES}",
             )
-        return cls(tuple(_decode_entry(data, index) for index in range(count)))
+        return cls.decode_unchecked(data)
+
+    @classmethod
+    def decode_unchecked(cls, data: bytes) -> "RegionTable":
+        """Read the entries, at most MAX_ENTRIES, whatever signature and checksum say (for dumps)."""
+        _, _, count, _ = _HEADER.unpack_from(data)
+        return cls(tuple(_decode_entry(data, index) for index in range(min(count, MAX_ENTRIES))))
 
     def encode(self) -> bytes:
         """Write the 64 KiB, checksum included."""

@@ -64,13 +64,3 @@ def set_bits(bits: bytearray, first: int, count: int) -> None:
     mask = ((1 << count) - 1) << (first % 8)
     value = int.from_bytes(bits[start:end], "little") | mask
     bits[start:end] = value.to_bytes(end - start, "little")
-
-
-def clear_bits(bits: bytearray, first: int, count: int) -> None:
-    """Clear `count` bits from bit `first` on."""
-    if count <= 0:
-        return
-    start, end = first // 8, (first + count + 7) // 8
-    mask = ((1 << count) - 1) << (first % 8)
-    value = int.from_bytes(bits[start:end], "little") & ~mask
-    bits[start:end] = value.to_bytes(end - start, "little")

@@ -7,27 +7,27 @@ of its file.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import MIB
-from vhdx.disks.image import Source, open_store
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, open_image
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.scan.bitmaps import scan_bitmaps
-from vhdx.engine.scan.large_table import BlockScan
-from vhdx.engine.side_files import side_files
-from vhdx.errors import FormatError, NotVhdxError, UnsupportedFeatureError
+from vhdx.engine.scan.table import scan_table
+from vhdx.engine.side_files import side_file_findings
+from vhdx.errors import CorruptImageError, ImageStateError
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import BAT_ENTRY_SIZE, HEADER_SECTION_SIZE
-from vhdx.report import Finding, Report, finding_of
-from vhdx.rules import RULES, RuleCode, Severity
+from vhdx.report import Report
+from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread_zero_extended
+from vhdx.storage.source import Source, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
 
 MAX_LISTED: Final = 64
 """Findings of one rule that are listed; the others are counted."""
@@ -39,7 +39,7 @@ _PIECE_SIZE: Final = 1 << 20
 class CheckSummary:
     """What a check found, in figures. Sizes in bytes. Zero where the file could not be read that far."""
 
-    counts: dict[RuleCode, int]
+    counts: Counter[RuleCode]
     """How often each rule was broken, unlisted breaches included."""
     file_size: int = 0
     """After replay of the log, if it is dirty."""
@@ -51,7 +51,7 @@ class CheckSummary:
 
     def count(self, severity: Severity) -> int:
         """Breaches of one severity."""
-        return sum(number for code, number in self.counts.items() if RULES[code].severity is severity)
+        return sum(number for code, number in self.counts.items() if code.severity is severity)
 
     @property
     def worst(self) -> Severity | None:
@@ -60,94 +60,122 @@ class CheckSummary:
 
 
 class CheckRun:
-    """One check. Iterate over `findings()` to the end; then `summary` tells the figures."""
+    """One check of one file: iterate over `findings()` to the end; then `summary` tells the figures."""
 
-    def __init__(
-        self,
-        source: Source,
-        *,
-        lock: bool = True,
-        strict: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        """`progress(done, total)` is called now and then, in bytes of the table.
+    def __init__(self, check: Generator[Finding, None, CheckSummary]) -> None:
+        """Use `check`."""
+        self._summary: CheckSummary | None = None
+        self._findings = self._keep_summary(check)
 
-        `strict` stops where a strict open would. `lock=False` reads in spite of another process's lock.
-        """
-        self._source = source
-        self._lock = lock
-        self._strict = strict
-        self._progress = progress
-        self._counts: Counter[RuleCode] = Counter()
-        self.summary = CheckSummary(self._counts)
+    def _keep_summary(self, check: Generator[Finding, None, CheckSummary]) -> Iterator[Finding]:
+        self._summary = yield from check
 
     def findings(self) -> Iterator[Finding]:
-        """Check everything, listing at most MAX_LISTED findings of one rule.
+        """What is wrong, as it is found: at most MAX_LISTED findings of one rule. The file is checked once.
 
         Raises: NotVhdxError, UnsupportedFeatureError (the file cannot be judged), ImageLockedError, OSError.
         """
-        for finding in self._all_findings():
-            self._counts[finding.code] += 1
-            if self._counts[finding.code] <= MAX_LISTED:
-                yield finding
+        return self._findings
 
-    def _all_findings(self) -> Iterator[Finding]:
-        store, owned = open_store(self._source, lock=self._lock)
-        try:
-            yield from self._store_findings(store)
-            yield from _side_file_findings(store)
-        finally:
-            if owned:
-                store.close()
+    @property
+    def summary(self) -> CheckSummary:
+        """The figures. Raises: ImageStateError while the check has not come to its end."""
+        if self._summary is None:
+            raise ImageStateError("a check has no summary before its findings have been iterated to the end")
+        return self._summary
 
-    def _store_findings(self, store: ByteStore) -> Iterator[Finding]:
-        report = Report(store.name, self._strict, limit=MAX_LISTED + 1)
-        file_size = store.size()
-        self.summary = CheckSummary(self._counts, file_size)
+
+def check(
+    source: Source,
+    *,
+    lock: bool = True,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckRun:
+    """Check one file; the work is done while the findings are iterated.
+
+    `progress(done, total)` is called now and then, in chunks of the table. `strict` stops where a strict open
+    would. `lock=False` reads in spite of another process's lock.
+    """
+    return CheckRun(_check(source, lock=lock, strict=strict, progress=progress))
+
+
+def _check(
+    source: Source, *, lock: bool, strict: bool, progress: Callable[[int, int], None] | None
+) -> Generator[Finding, None, CheckSummary]:
+    """List the findings of a file, and count those that are not listed, too."""
+    counts: Counter[RuleCode] = Counter()
+    with reading(source, lock=lock) as store:
+        summary = yield from _listed(_store_findings(store, strict, progress), counts)
+    return replace(summary, counts=counts + summary.counts)
+
+
+def _listed(
+    findings: Generator[Finding, None, CheckSummary], counts: Counter[RuleCode]
+) -> Generator[Finding, None, CheckSummary]:
+    """Pass on MAX_LISTED findings of each rule, and count all of them."""
+    while True:
         try:
-            opened = open_image(store, report)
-        except (NotVhdxError, UnsupportedFeatureError):
-            raise
-        except FormatError as error:
-            yield from report.findings
-            yield finding_of(error)
-            return
+            finding = next(findings)
+        except StopIteration as end:
+            summary: CheckSummary = end.value
+            return summary
+        counts[finding.code] += 1
+        if counts[finding.code] <= MAX_LISTED:
+            yield finding
+
+
+def _store_findings(
+    store: ByteStore, strict: bool, progress: Callable[[int, int], None] | None
+) -> Generator[Finding, None, CheckSummary]:
+    """Everything that is wrong; the summary counts only what no finding was made of."""
+    report = Report(store.name, strict, limit=MAX_LISTED + 1)
+    file_size = store.size()
+    try:
+        opened = open_image(store, report)
+    except CorruptImageError as error:
+        yield from report.findings
+        yield error.finding
+        summary = CheckSummary(Counter(), file_size)
+    else:
         yield from report.findings
         if file_size % MIB:
             yield Finding(RuleCode.FILE_SIZE_ALIGNMENT, "file", None, f"{file_size} bytes")
-        yield from self._block_findings(opened)
+        summary = yield from _block_findings(opened, progress)
+    yield from side_file_findings(store)
+    return summary
 
-    def _block_findings(self, opened: Opened) -> Iterator[Finding]:
-        bat = BatTable(opened.store, PageCache(opened.store), opened.regions.bat, opened.geometry)
-        scan = BlockScan(bat, opened.block_rules, self._progress)
-        yield from scan.findings()
-        self._counts.update(scan.unlisted)
-        yield from scan_bitmaps(bat, opened.block_rules)
-        yield from _padding_findings(opened)
-        states = bat.count_states()
-        allocated = states[PayloadState.FULLY_PRESENT] + states[PayloadState.PARTIALLY_PRESENT]
-        parameters = opened.parameters
-        is_fixed = parameters.leave_block_allocated and not parameters.has_parent
-        if is_fixed and allocated < opened.geometry.block_count:
-            missing = opened.geometry.block_count - allocated
-            yield Finding(
-                RuleCode.FIXED_NOT_ALLOCATED, "BAT", opened.regions.bat.file_offset, f"{missing} without"
-            )
-        self.summary = CheckSummary(
-            self._counts,
-            opened.file_size,
-            parameters.virtual_size,
-            opened.geometry.block_count,
-            allocated,
-            _unused_bytes(opened, scan.space.blocks),
+
+def _block_findings(
+    opened: Opened, progress: Callable[[int, int], None] | None
+) -> Generator[Finding, None, CheckSummary]:
+    bat = BatTable(PageCache(opened.store), opened.regions.bat, opened.geometry)
+    table = yield from scan_table(bat, opened.block_rules, progress)
+    yield from scan_bitmaps(bat, opened.block_rules)
+    yield from _padding_findings(opened)
+    states = bat.count_states()
+    allocated = states[PayloadState.FULLY_PRESENT] + states[PayloadState.PARTIALLY_PRESENT]
+    parameters = opened.parameters
+    if parameters.keeps_space and allocated < opened.geometry.block_count:
+        missing = opened.geometry.block_count - allocated
+        yield Finding(
+            RuleCode.FIXED_NOT_ALLOCATED, "BAT", opened.regions.bat.file_offset, f"{missing} without"
         )
+    return CheckSummary(
+        counts=table.unlisted,
+        file_size=opened.file_size,
+        virtual_size=parameters.virtual_size,
+        block_count=opened.geometry.block_count,
+        allocated_blocks=allocated,
+        unused_bytes=_unused_bytes(opened, table.owned),
+    )
 
 
 def _unused_bytes(opened: Opened, block_bytes: int) -> int:
     rules = opened.block_rules
-    spans = zip(rules.structure_starts, rules.structure_ends, strict=True)
-    inside = sum(min(end, opened.file_size) - start for start, end in spans if start < opened.file_size)
-    return max(0, opened.file_size - HEADER_SECTION_SIZE - inside - block_bytes)
+    file_size = opened.file_size
+    structures = sum(min(end, file_size) - start for start, end in rules.structures if start < file_size)
+    return max(0, file_size - HEADER_SECTION_SIZE - structures - block_bytes)
 
 
 def _padding_findings(opened: Opened) -> Iterator[Finding]:
@@ -164,19 +192,3 @@ def _padding_findings(opened: Opened) -> Iterator[Finding]:
                     RuleCode.BAT_TRAILING_ENTRIES, "BAT region", at, "non-zero bytes after the last entry"
                 )
                 return
-
-
-def _side_file_findings(store: ByteStore) -> Iterator[Finding]:
-    for side_file in side_files(store):
-        yield Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{str(side_file)!a}")
-
-
-def check_image(
-    source: Source,
-    *,
-    lock: bool = True,
-    strict: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> CheckRun:
-    """Prepare a check of one file; see `CheckRun`."""
-    return CheckRun(source, lock=lock, strict=strict, progress=progress)

@@ -1,27 +1,26 @@
 """Whether two disks read the same, reading no more of them than is needed to tell."""
 
-import errno
 import heapq
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
+from vhdx.ops.copying.source import DiskSource, open_source
 from vhdx.ops.copying.source_walk import (
-    DeviceReader,
     HoleMap,
-    Piece,
     Unit,
+    UnitPart,
     count_data,
     data_units,
-    open_pieces,
+    open_unit,
 )
-from vhdx.ops.copying.unit_workers import Stopped, Turns, Workers
+from vhdx.ops.copying.unit_workers import Stopped, UnitWorkers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.storage.base import ByteStore
+from vhdx.storage.base import ByteStore, is_same_file, read_fully
 
 _UNIT_SIZE: Final = 16 * MIB
 
@@ -35,9 +34,9 @@ class Difference:
 
 
 def compare(
-    a: BlockDevice, b: BlockDevice, *, threads: int = 2, progress: Progress = no_progress
+    a: DiskSource, b: DiskSource, *, threads: int = 2, progress: Progress = no_progress
 ) -> Difference | None:
-    """Find the first difference between two disks; None if they read the same.
+    """Find the first difference between two disks; None if they read the same. Each is a device or a path.
 
     If their sizes differ, the longer one has to read as zeroes past the end of the other. What both know to
     be zero, and what both have at the same place of the same file, is not read. `progress` is told bytes of
@@ -45,12 +44,15 @@ def compare(
 
     Raises: ParentNotFoundError before anything is read; FormatError, OSError.
     """
-    total = count_data(a) + count_data(b)
-    comparison = _Comparison(a, b)
-    workers: Workers[Unit] = Workers(comparison.units(), max(1, threads), Turns())
-    workers.run(lambda: comparison.make_work(workers), lambda: progress(min(total, comparison.done), total))
-    progress(total, total)
-    return comparison.difference
+    with open_source(a) as device_a, open_source(b) as device_b:
+        total = count_data(device_a) + count_data(device_b)
+        comparison = _Comparison(device_a, device_b)
+        workers: UnitWorkers[Unit] = UnitWorkers(comparison.units(), threads)
+        workers.run(
+            lambda: comparison.make_work(workers), lambda: progress(min(total, comparison.done), total)
+        )
+        progress(total, total)
+        return comparison.difference
 
 
 class _Comparison:
@@ -77,7 +79,7 @@ class _Comparison:
                 reached = unit.offset + _UNIT_SIZE
                 yield Unit(unit.offset, min(_UNIT_SIZE, self._size - unit.offset))
 
-    def make_work(self, workers: Workers[Unit]) -> Callable[[int, Unit], None]:
+    def make_work(self, workers: UnitWorkers[Unit]) -> Callable[[int, Unit], None]:
         """Make what one thread does with its units."""
         comparer = _Comparer(self._devices, self._holes, workers)
 
@@ -95,7 +97,7 @@ class _Comparer:
     """Compares units, one after the other, with two buffers: each worker has its own."""
 
     def __init__(
-        self, devices: tuple[BlockDevice, BlockDevice], holes: HoleMap, workers: Workers[Unit]
+        self, devices: tuple[BlockDevice, BlockDevice], holes: HoleMap, workers: UnitWorkers[Unit]
     ) -> None:
         self._devices = devices
         self._holes = holes
@@ -112,8 +114,8 @@ class _Comparer:
         """Virtual offset of the first difference in a unit, None if there is none."""
         a, b = self._devices
         with (
-            open_pieces(a, _clipped(unit, a), self._holes) as in_a,
-            open_pieces(b, _clipped(unit, b), self._holes) as in_b,
+            open_unit(a, _clipped(unit, a), self._holes) as in_a,
+            open_unit(b, _clipped(unit, b), self._holes) as in_b,
         ):
             for left, right in _side_by_side(in_a, in_b, unit):
                 if self._workers.is_stopping:
@@ -123,7 +125,7 @@ class _Comparer:
                     return offset
         return None
 
-    def _compare(self, left: Piece, right: Piece) -> int | None:
+    def _compare(self, left: UnitPart, right: UnitPart) -> int | None:
         if left.store is None and right.store is None:
             return None
         self._done += left.length * ((left.store is not None) + (right.store is not None))
@@ -136,12 +138,13 @@ class _Comparer:
                 return left.offset + start + within
         return None
 
-    def _compare_chunk(self, left: Piece, right: Piece, start: int, length: int) -> int | None:
-        filled = [
-            buffer
-            for piece, buffer in zip((left, right), self._buffers, strict=True)
-            if piece.store is not None and _read(piece.store, buffer, piece.file_offset + start, length)
-        ]
+    def _compare_chunk(self, left: UnitPart, right: UnitPart, start: int, length: int) -> int | None:
+        filled = []
+        for part, buffer in zip((left, right), self._buffers, strict=True):
+            if part.store is not None:
+                with memoryview(buffer)[:length] as view:
+                    read_fully(part.store, view, part.file_offset + start)
+                filled.append(buffer)
         if len(filled) == 1:
             return None if is_zero(filled[0], length) else _first_unlike(filled[0], bytes(length))
         # Whole bytearrays compare by memcmp; slices of memoryviews do it byte by byte.
@@ -154,19 +157,18 @@ def _clipped(unit: Unit, device: BlockDevice) -> Unit:
     return Unit(offset, min(unit.length, device.size - offset))
 
 
-def _is_same_place(left: Piece, right: Piece) -> bool:
-    if not (left.is_plain and right.is_plain) or left.file_offset != right.file_offset:
+def _is_same_place(left: UnitPart, right: UnitPart) -> bool:
+    if not (left.by_descriptor and right.by_descriptor) or left.file_offset != right.file_offset:
         return False
-    if left.store is right.store:
-        return True
-    identity = getattr(left.store, "identity", None)
-    return identity is not None and identity == getattr(right.store, "identity", None)
+    return is_same_file(cast("ByteStore", left.store), cast("ByteStore", right.store))
 
 
-def _side_by_side(in_a: Iterator[Piece], in_b: Iterator[Piece], unit: Unit) -> Iterator[tuple[Piece, Piece]]:
-    """Cut two runs of pieces so that they match; past the end of a disk there are zeroes."""
+def _side_by_side(
+    in_a: Iterator[UnitPart], in_b: Iterator[UnitPart], unit: Unit
+) -> Iterator[tuple[UnitPart, UnitPart]]:
+    """Cut two runs of parts so that they match; past the end of a disk there are zeroes."""
     position, end = unit.offset, unit.offset + unit.length
-    past_end = Piece(end, 0, None, 0, is_plain=False)
+    past_end = UnitPart(end, 0, None, 0, by_descriptor=False)
     a = b = past_end._replace(offset=position)
     while position < end:
         while a.offset + a.length <= position:
@@ -178,18 +180,9 @@ def _side_by_side(in_a: Iterator[Piece], in_b: Iterator[Piece], unit: Unit) -> I
         position += length
 
 
-def _cut(piece: Piece, position: int, length: int) -> Piece:
-    file_offset = piece.file_offset + position - piece.offset
-    return piece._replace(offset=position, length=length, file_offset=file_offset)
-
-
-def _read(store: ByteStore | DeviceReader, buffer: bytearray, file_offset: int, length: int) -> bool:
-    """Fill the start of a buffer. Raises: OSError."""
-    with memoryview(buffer)[:length] as part:
-        if store.pread_into(part, file_offset) < length:
-            name = getattr(store, "name", None)
-            raise OSError(errno.EIO, "the file has become shorter while it was read", name)
-    return True
+def _cut(part: UnitPart, position: int, length: int) -> UnitPart:
+    file_offset = part.file_offset + position - part.offset
+    return part._replace(offset=position, length=length, file_offset=file_offset)
 
 
 def _first_unlike(x: bytearray | bytes, y: bytearray | bytes) -> int:

@@ -1,37 +1,32 @@
 """Copying a whole disk into a new raw or VHDX file."""
 
-from collections.abc import Callable
+import os
 from typing import Final, Literal
 from uuid import UUID
 
-from vhdx._units import MIB, align_up
-from vhdx.blockdev.device import BlockDevice, Limits
-from vhdx.engine.new_image import ImageWriter, disk_parameters, reserve_space
+from vhdx.disks.formats import RAW, FormatName, check_can_be_made, format_of_name
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.errors import RequestError
-from vhdx.format.constants import SECTOR_SIZES
-from vhdx.format.metadata import DiskParameters
-from vhdx.ops.copying.copier import Copier, Target
-from vhdx.ops.copying.destination import Destination, StorePath, open_destination, refuse_same_file
-from vhdx.ops.copying.source_walk import HoleMap, Unit, all_units, count_data, data_units, stores_of
-from vhdx.ops.copying.unit_workers import Turns, Workers
+from vhdx.ops.copying.copier import copy_units
+from vhdx.ops.copying.destination import StorePath, open_destination, refuse_same_file
+from vhdx.ops.copying.parameters import image_parameters
+from vhdx.ops.copying.source import DiskSource, open_source
+from vhdx.ops.copying.source_walk import count_data
+from vhdx.ops.copying.targets import ImageTarget, RawTarget, Target
 from vhdx.ops.progress import Progress, no_progress
 from vhdx.storage.base import ByteStore
 
-Format = Literal["raw", "vhdx"]
 Kind = Literal["dynamic", "fixed"]
 
 DEFAULT_THREADS: Final = 2
 """One reads while the other writes; more only wait for each other."""
 
-_RAW_UNIT_SIZE: Final = 16 * MIB
-"""What one worker copies in one go, in bytes: enough to forget the cost of asking where it lies."""
-
 
 def convert(
-    source: BlockDevice,
+    source: DiskSource,
     destination: StorePath | ByteStore,
     *,
-    format: Format = "raw",
+    format: FormatName | None = None,
     kind: Kind = "dynamic",
     block_size: int | None = None,
     logical_sector_size: int | None = None,
@@ -43,13 +38,14 @@ def convert(
     threads: int = DEFAULT_THREADS,
     progress: Progress = no_progress,
 ) -> None:
-    """Copy what a disk reads as into a new raw or VHDX file, or the like.
+    """Copy the content of a disk into a new raw or VHDX file.
 
     Args:
-        source: any block device; nobody may write to it meanwhile. It stays open.
+        source: a block device, which stays open; or the path of a VHDX (whose parents are looked for beside it)
+            or of a raw disk. Nobody may write to it meanwhile.
         destination: path of a new file, which appears only when it is complete; or of a block device, on
-            which zeroes are written out; or a store. For pipes there is `vhdx.ops.pipe`.
-        format: "raw" or "vhdx".
+            which zeroes are written out; or a store.
+        format: "raw" or "vhdx". None is what the name of the destination ends in, and raw if that tells nothing.
         kind: "dynamic" or "fixed" (VHDX).
         block_size: of a VHDX, in bytes: 1, 2, 4, ... 256 MiB; None is 32 MiB.
         logical_sector_size: of a VHDX, in bytes; None is the source's, as file systems depend on it. A source
@@ -63,150 +59,41 @@ def convert(
         threads: workers.
         progress: told the bytes of data copied so far and in total.
 
-    Raises: RequestError for what cannot be, before anything is written; ParentNotFoundError likewise;
-    FileExistsError; FormatError for damage met in the source; OSError. After any exception there is no new
-    file; a device or a store then has no image either, but its former content is gone.
+    Raises: RequestError for arguments that are wrong or do not go together, and ParentNotFoundError, before
+    anything is written; FileExistsError; FormatError for damage met in the source; OSError. After any exception
+    there is no new file; a device or a store then has no image either, but its former content is gone.
     """
-    if format not in {"raw", "vhdx"}:
-        raise RequestError(f"format {format!r} is not known: choose raw or vhdx")
+    if format is None:
+        format = _format_of_name(destination)
+    check_can_be_made(format)
     if threads < 1:
         raise RequestError(f"{threads} threads cannot do any work")
-    parameters = None
-    if format == "vhdx":
-        parameters = image_parameters(
-            source.size,
-            source.limits,
-            kind=kind,
-            block_size=block_size,
-            logical_sector_size=logical_sector_size,
-            physical_sector_size=physical_sector_size,
-            disk_id=disk_id,
-        )
-    refuse_same_file(destination, stores_of(source))
-    total = count_data(source)  # also meets absent parents, before anything is written
-    with open_destination(destination, overwrite=overwrite) as opened:
-        job: _RawJob | _ImageJob
-        if parameters is None:
-            job = _RawJob(source, opened, preallocate=preallocate)
-        else:
-            job = _ImageJob(opened, parameters, preallocate=preallocate)
-        _copy(source, job.target, job.unit_size, total, threads, progress, sparse=sparse)
-        job.finish()
-
-
-def image_parameters(
-    size: int,
-    limits: Limits | None,
-    *,
-    kind: str,
-    block_size: int | None,
-    logical_sector_size: int | None,
-    physical_sector_size: int | None,
-    disk_id: UUID | None = None,
-) -> DiskParameters:
-    """Parameters of a VHDX that takes a disk of `size` bytes, like `limits` where nothing else is asked for.
-
-    Raises: RequestError.
-    """
-    offered = (limits.minimum_io_size, limits.preferred_io_size) if limits else (0, 0)
-    logical = _sector_size(logical_sector_size, offered[0])
-    physical = physical_sector_size
-    if physical is None and offered[1] in SECTOR_SIZES:
-        physical = max(logical, offered[1])
-    return disk_parameters(
-        align_up(size, logical) if logical > 0 else size,
-        kind=kind,
-        block_size=block_size,
-        logical_sector_size=logical,
-        physical_sector_size=physical,
-        disk_id=disk_id,
-    )
-
-
-def _sector_size(asked: int | None, offered: int) -> int:
-    """What the caller asked for, else what the source has if VHDX knows it."""
-    if asked is not None:
-        return asked
-    return offered if offered in SECTOR_SIZES else SECTOR_SIZES[0]
-
-
-class _RawJob:
-    """A raw destination: every byte at its virtual offset."""
-
-    def __init__(self, source: BlockDevice, opened: Destination, *, preallocate: bool) -> None:
-        self._store, capacity = opened
-        is_blank = capacity is None
-        if capacity is not None and capacity < source.size:
-            raise RequestError(
-                f"{self._store.name}: {capacity} bytes are too few for a disk of {source.size} bytes"
+    with open_source(source) as device:
+        parameters = None
+        if format == "vhdx":
+            parameters = image_parameters(
+                device.size,
+                device.limits,
+                kind=kind,
+                block_size=block_size,
+                logical_sector_size=logical_sector_size,
+                physical_sector_size=physical_sector_size,
+                disk_id=disk_id,
             )
-        if is_blank:
-            self._store.truncate(source.size)
-            if preallocate and source.size:
-                reserve_space(self._store, source.size)
-        self.unit_size = _RAW_UNIT_SIZE
-        self.target = Target(
-            self._store,
-            lambda unit: unit.offset,
-            is_ordered=False,
-            is_blank=is_blank,
-            writes_all=not is_blank,
-        )
-
-    def finish(self) -> None:
-        """Make it durable."""
-        self._store.flush()
+        refuse_same_file(destination, device.stores if isinstance(device, LayeredDevice) else ())
+        total = count_data(device)  # also meets absent parents, before anything is written
+        with open_destination(destination, overwrite=overwrite) as opened:
+            target: Target
+            if parameters is None:
+                target = RawTarget(opened, device.size, preallocate=preallocate)
+            else:
+                target = ImageTarget(opened, parameters, preallocate=preallocate)
+            copy_units(device, target, total, sparse=sparse, threads=threads, progress=progress)
+            target.finish()
 
 
-class _ImageJob:
-    """A VHDX destination: one unit for each payload block, so that a block of zeroes is found as such."""
-
-    def __init__(self, opened: Destination, parameters: DiskParameters, *, preallocate: bool) -> None:
-        store, capacity = opened
-        self._writer = ImageWriter(store, parameters, capacity=capacity)
-        if preallocate:
-            self._writer.preallocate()
-        self.unit_size = parameters.block_size
-        self.target = Target(
-            store,
-            self._place,
-            is_ordered=not self._writer.is_fixed,
-            is_blank=self._writer.is_blank,
-            writes_all=self._writer.is_fixed and not self._writer.is_blank,
-            slot_size=parameters.block_size,
-        )
-
-    def _place(self, unit: Unit) -> int:
-        return self._writer.place_block(unit.offset // self.unit_size)
-
-    def finish(self) -> None:
-        """Make it an image, and durable."""
-        self._writer.finish()
-
-
-def _copy(
-    source: BlockDevice,
-    target: Target,
-    unit_size: int,
-    total: int,
-    threads: int,
-    progress: Progress,
-    *,
-    sparse: bool,
-) -> None:
-    find_units = all_units if target.writes_all else data_units
-    workers: Workers[Unit] = Workers(find_units(source, unit_size), threads, Turns())
-    copiers: list[Copier] = []
-    holes = HoleMap()
-
-    def make_work() -> Callable[[int, Unit], None]:
-        copier = Copier(source, holes, target, workers, leave_out_zeroes=sparse)
-        copiers.append(copier)
-        return copier.copy
-
-    def on_tick() -> None:
-        # Host holes inside what the source calls data count for the total, but are not copied.
-        progress(min(total, sum(copier.done for copier in copiers)), total)
-
-    workers.run(make_work, on_tick)
-    progress(total, total)
+def _format_of_name(destination: StorePath | ByteStore) -> FormatName:
+    if not isinstance(destination, str | bytes | os.PathLike):
+        return RAW.name
+    promised = format_of_name(os.fsdecode(destination))
+    return RAW.name if promised is None else promised.name

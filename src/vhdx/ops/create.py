@@ -7,16 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from vhdx.disks.image import Image
-from vhdx.engine.new_image import (
-    DEFAULT_CHILD_BLOCK_SIZE,
-    ImageWriter,
-    MetadataItem,
-    check_parameters,
-    disk_parameters,
-)
+from vhdx.engine.new_image import ImageWriter
 from vhdx.errors import LogReplayRequiredError, RequestError
 from vhdx.format.guids import ZERO_GUID
 from vhdx.format.metadata import ALWAYS_NEEDED, DiskParameters
+from vhdx.format.new_disk import DEFAULT_CHILD_BLOCK_SIZE, NewItem, check_parameters, disk_parameters
 from vhdx.format.parent_locator import ParentLocator
 from vhdx.ops.copying.destination import StorePath, open_destination, refuse_same_file
 
@@ -58,8 +53,8 @@ def create(
         overwrite: replace an existing file, or the content of a device.
         preallocate: take all space of a fixed image from the host at once.
 
-    Raises: RequestError for what cannot be, before anything is written; FileExistsError;
-    LogReplayRequiredError if the parent was not closed properly; FormatError for a damaged parent;
+    Raises: RequestError for arguments that are wrong or do not go together, before anything is written;
+    FileExistsError; LogReplayRequiredError if the parent was not closed properly; FormatError for a damaged parent;
     ImageLockedError if another process writes to it; OSError. After any exception there is no new file.
     [MS-VHDX] 2.1, 2.6.2.
     """
@@ -90,7 +85,7 @@ def create(
 
 
 def identity_of(parent: Image) -> UUID:
-    """By what a child will recognise this image: its DataWriteGuid ([MS-VHDX] 2.2.2, 2.6.2.6.3).
+    """The id by which a child recognises this image as its parent: its DataWriteGuid ([MS-VHDX] 2.2.2, 2.6.2.6.3).
 
     Raises: LogReplayRequiredError if it is dirty, RequestError if it has no identity.
     """
@@ -161,10 +156,10 @@ def _child_parameters(
     return parameters
 
 
-def _inherited_items(parent: Image) -> tuple[MetadataItem, ...]:
-    """What belongs to the disk rather than to the file, beside the parameters ([MS-VHDX] 2.6.1.2)."""
+def _inherited_items(parent: Image) -> tuple[NewItem, ...]:
+    """The metadata items that a child takes over: those marked as belonging to the disk ([MS-VHDX] 2.6.1.2)."""
     return tuple(
-        MetadataItem(entry.item_id, entry.flags, parent.read_metadata_item(entry))
+        NewItem(entry.item_id, entry.flags, parent.read_metadata_item(entry))
         for entry in parent.metadata_entries
         if entry.is_virtual_disk and (entry.is_user or entry.item_id not in ALWAYS_NEEDED)
     )
@@ -174,7 +169,7 @@ def _write(
     path: StorePath | ByteStore,
     parameters: DiskParameters,
     locator: ParentLocator | None,
-    items: tuple[MetadataItem, ...],
+    items: tuple[NewItem, ...],
     *,
     overwrite: bool,
     preallocate: bool = False,
@@ -183,7 +178,7 @@ def _write(
         writer = ImageWriter(store, parameters, locator=locator, items=items, capacity=capacity)
         if preallocate:
             writer.preallocate()
-        if writer.is_fixed and not writer.is_blank:
+        if parameters.is_fixed and not writer.is_blank:
             start = writer.layout.payload_offset
             store.write_zeroes(writer.file_size - start, start)
         writer.finish()

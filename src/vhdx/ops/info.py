@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vhdx.engine.side_files import side_files
+from vhdx.disks.image import Image
+from vhdx.engine.side_files import side_file_findings, side_files
+from vhdx.findings import Finding
 from vhdx.format.bat import PayloadState
 from vhdx.format.constants import HEADER_FILE_OFFSETS
-from vhdx.report import Finding
-from vhdx.rules import RuleCode
 
 if TYPE_CHECKING:
+    from typing import Self
     from uuid import UUID
 
-    from vhdx.disks.image import Image, Kind
+    from vhdx.disks.image import Kind
+    from vhdx.engine.log_replay import Replay
     from vhdx.format.header import Header
     from vhdx.format.parent_locator import ParentLocator
+    from vhdx.storage.source import Source
 
 STATE_NAMES: Final = {
     PayloadState.NOT_PRESENT: "not-present",
@@ -49,6 +52,21 @@ class ReplayInfo(NamedTuple):
     zeroed_bytes: int
     file_size: int
     """Length of the file afterwards."""
+
+    @classmethod
+    def of(cls, replay: Replay) -> Self:
+        """The figures of a replay."""
+        zeroed = sum(end - start for start, end in replay.zero_ranges)
+        return cls(len(replay.entries), replay.sector_count, zeroed, replay.file_size)
+
+    def as_json(self) -> dict[str, int]:
+        """Under the names that `info --json` and `dump --json` share."""
+        return {
+            "entries": self.entry_count,
+            "sectors": self.sector_count,
+            "zeroed-bytes": self.zeroed_bytes,
+            "file-size": self.file_size,
+        }
 
 
 class ImageInfo(NamedTuple):
@@ -85,15 +103,21 @@ class ImageInfo(NamedTuple):
         return next(slot.header for slot in self.headers if slot.is_current and slot.header is not None)
 
 
-def image_info(image: Image) -> ImageInfo:
-    """Look at an open image. Reads its BAT, in constant memory; opens no other file.
+def info(source: Source | Image, *, strict: bool = False, lock: bool = True) -> ImageInfo:
+    """Look at one file: an open image, or what `Image.open` takes, with its options.
 
-    Raises: OSError.
+    Reads the BAT, in constant memory; opens no other file. Raises: OSError; for a file that is opened here also
+    FormatError and its kin, ImageLockedError.
     """
+    if isinstance(source, Image):
+        return _image_info(source)
+    with Image.open(source, strict=strict, lock=lock) as image:
+        return _image_info(image)
+
+
+def _image_info(image: Image) -> ImageInfo:
     opened = image.opened
     counts = image.bat.count_states()
-    files = tuple(map(str, side_files(image.file_store)))
-    findings = [*image.findings, *(_tracking(path) for path in files)]
     return ImageInfo(
         name=image.name,
         kind=image.kind,
@@ -108,17 +132,13 @@ def image_info(image: Image) -> ImageInfo:
         headers=(_header_info(image, 0), _header_info(image, 1)),
         log_file_offset=image.header.log_offset,
         log_length=image.header.log_length,
-        replay=_replay_info(image),
+        replay=None if opened.replay is None else ReplayInfo.of(opened.replay),
         block_count=opened.geometry.block_count,
         blocks={name: counts[state] for state, name in STATE_NAMES.items() if counts[state]},
         locator=image.locator,
-        change_tracking=files,
-        findings=tuple(findings),
+        change_tracking=tuple(side_files(image.file_store)),
+        findings=(*image.findings, *side_file_findings(image.file_store)),
     )
-
-
-def _tracking(path: str) -> Finding:
-    return Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{path!a}")
 
 
 def _actual_size(image: Image) -> int | None:
@@ -130,11 +150,3 @@ def _actual_size(image: Image) -> int | None:
 def _header_info(image: Image, index: int) -> HeaderInfo:
     headers = image.opened.headers
     return HeaderInfo(HEADER_FILE_OFFSETS[index], index == headers.current_index, headers.slots[index])
-
-
-def _replay_info(image: Image) -> ReplayInfo | None:
-    replay = image.opened.replay
-    if replay is None:
-        return None
-    zeroed = sum(end - start for start, end in replay.zero_ranges)
-    return ReplayInfo(len(replay.entries), replay.sector_count, zeroed, replay.file_size)

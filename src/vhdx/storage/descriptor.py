@@ -6,13 +6,13 @@ import stat
 import sys
 from typing import Final
 
-from vhdx.storage import host
+from vhdx import _host
 
 _NO_INHERIT: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-_NOATIME: Final = getattr(os, "O_NOATIME", 0) if host.HAVE_NOATIME else 0
+_NOATIME: Final = getattr(os, "O_NOATIME", 0) if _host.HAVE_NOATIME else 0
 
 BASE_FLAGS: Final = _NO_INHERIT | _BINARY
 
@@ -34,6 +34,13 @@ def check_kind(status: os.stat_result, name: str) -> None:
     raise OSError(errno.EINVAL, f"is {kind}, not a file or a block device", name)
 
 
+def identity_of(status: os.stat_result) -> tuple[int, int]:
+    """`FileFacts.identity` of a file or a block device, which may have several names."""
+    if stat.S_ISBLK(status.st_mode):
+        return getattr(status, "st_rdev", 0), 0  # no file has inode 0
+    return status.st_dev, status.st_ino
+
+
 def open_descriptor(
     path: str, *, writable: bool = False, dir_fd: int | None = None, follow_symlinks: bool = True
 ) -> int:
@@ -41,8 +48,8 @@ def open_descriptor(
 
     Raises: OSError, also for every other kind of file (see `check_kind`), without having waited for it.
     """
-    # Opening alone can wait (a FIFO), wake a peer or move a tape: look first. The name may mean another file
-    # by the time it is opened, so that O_NONBLOCK and a second look follow.
+    # Opening a FIFO can wait, opening other kinds can wake a peer or wind a tape: so the kind is checked first. The
+    # name may mean another file by the time it is opened: so it is opened with O_NONBLOCK, and checked again.
     check_kind(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks), path)
     flags = BASE_FLAGS | _NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY)
     if not follow_symlinks:
@@ -50,7 +57,7 @@ def open_descriptor(
     try:
         fd = _open_unseen(path, flags, writable=writable, dir_fd=dir_fd)
     except BlockingIOError:
-        # A file server holds a lease on the file and is being asked to give it back: wait for that.
+        # A file server holds a lease on the file, which the system has asked it to give back: wait for that.
         fd = _open_unseen(path, flags & ~_NONBLOCK, writable=writable, dir_fd=dir_fd)
     try:
         check_kind(os.fstat(fd), path)
@@ -63,12 +70,12 @@ def open_descriptor(
 
 
 def _open_unseen(path: str, flags: int, *, writable: bool, dir_fd: int | None) -> int:
-    """Open, leaving the access time alone where the system lets us: it does for the owner and for root."""
+    """Open without changing the access time, which the system allows to the file's owner and to root."""
     if _NOATIME and not writable:
         try:
             return os.open(path, flags | _NOATIME, dir_fd=dir_fd)
         except OSError as error:
-            if error.errno not in host.UNSUPPORTED | {errno.EPERM}:
+            if error.errno not in _host.UNSUPPORTED | {errno.EPERM}:
                 raise
     return os.open(path, flags, dir_fd=dir_fd)
 

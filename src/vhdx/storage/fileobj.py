@@ -1,4 +1,4 @@
-"""Stores over the caller's own file objects: those with a descriptor behind them, and all others."""
+"""Stores over the caller's own file objects, with or without a descriptor behind them."""
 
 import errno
 import io
@@ -9,12 +9,44 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from vhdx._buffer import Buffer
+from vhdx.storage import descriptor, locking, zeroes
 from vhdx.storage.base import StoreExtent, StoreKind
+from vhdx.storage.file import FileStore
 
-_ZEROES = bytes(1 << 16)
+
+def store_of(
+    file_object: IO[bytes], *, lock: bool = True, no_lock_ok: bool = False
+) -> "FileStore | FileObjectStore":
+    """Make a store of the caller's binary file object, which stays open when the store is closed.
+
+    An object that stands directly on a descriptor gives a FileStore on a duplicate of it, any other object a
+    FileObjectStore. The object's position is not kept, and it must not be used while the store is open.
+
+    Raises: ImageLockedError, OSError (io.UnsupportedOperation for an object that can only be written or
+    only appended to), TypeError for a text file.
+    """
+    _check_binary(file_object)
+    fd = _descriptor_of(file_object)
+    if fd is None:
+        return FileObjectStore(file_object)
+    _check_modes(fd, file_object)
+    name, writable = _name_of(file_object), _is_writable(file_object)
+    if writable:
+        file_object.flush()
+    # A duplicate, because the caller may close the object, and another file then get its number.
+    fd = os.dup(fd)
+    try:
+        descriptor.check_kind(os.fstat(fd), name)
+        held = None
+        if lock:
+            held = locking.lock_file(fd, name, writable=writable, no_lock_ok=no_lock_ok)
+        return FileStore(fd, name=name, path=_path_of(file_object), writable=writable, lock=held)
+    except BaseException:
+        os.close(fd)
+        raise
 
 
-def descriptor_of(file_object: IO[bytes]) -> int | None:
+def _descriptor_of(file_object: IO[bytes]) -> int | None:
     """Descriptor whose bytes are the object's own, or None.
 
     `fileno()` alone does not tell: a GzipFile has the compressed file's.
@@ -27,33 +59,32 @@ def descriptor_of(file_object: IO[bytes]) -> int | None:
     return inner.fileno() if isinstance(inner, io.FileIO) else None
 
 
-def check_binary(file_object: object) -> None:
-    """Refuse text files. Raises: TypeError."""
+def _check_binary(file_object: object) -> None:
     if isinstance(file_object, io.TextIOBase):
         raise TypeError("a binary file object is needed, not a text file")
 
 
-def path_of(file_object: IO[bytes]) -> str | None:
+def _path_of(file_object: IO[bytes]) -> str | None:
     """Path that a file object says it was opened by."""
     name = getattr(file_object, "name", None)
     return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else None
 
 
-def name_of(file_object: IO[bytes]) -> str:
+def _name_of(file_object: IO[bytes]) -> str:
     """What to call a file object in messages."""
     name = getattr(file_object, "name", None)
-    return f"descriptor {name}" if isinstance(name, int) else path_of(file_object) or "file object"
+    return f"descriptor {name}" if isinstance(name, int) else _path_of(file_object) or "file object"
 
 
-def is_writable(file_object: IO[bytes]) -> bool:
+def _is_writable(file_object: IO[bytes]) -> bool:
     """Whether the object takes writes."""
     writable = getattr(file_object, "writable", None)
     return bool(writable()) if callable(writable) else False
 
 
-def check_descriptor(fd: int, file_object: IO[bytes]) -> None:
-    """Refuse objects whose descriptor cannot do what a store needs. Raises: io.UnsupportedOperation."""
-    name = name_of(file_object)
+def _check_modes(fd: int, file_object: IO[bytes]) -> None:
+    """Refuse an object that is open for writing or for appending alone. Raises: io.UnsupportedOperation."""
+    name = _name_of(file_object)
     if not file_object.readable():
         raise io.UnsupportedOperation(f"{name}: must be open for reading as well as for writing")
     if sys.platform != "win32":
@@ -66,16 +97,13 @@ def check_descriptor(fd: int, file_object: IO[bytes]) -> None:
 class FileObjectStore:
     """A store over any seekable binary file object, one call at a time.
 
-    Nothing else may use the object while the store is open. It is closed with the store only if
-    `close_object` is true.
+    Nothing else may use the object while the store is open. It stays open when the store is closed.
     """
 
-    def __init__(self, file_object: IO[bytes], *, close_object: bool = False) -> None:
-        check_binary(file_object)
-        self.name = name_of(file_object)
-        self.writable = is_writable(file_object)
+    def __init__(self, file_object: IO[bytes]) -> None:
+        self.name = _name_of(file_object)
+        self.writable = _is_writable(file_object)
         self._object: IO[bytes] | None = file_object
-        self._close_object = close_object
         self._lock = threading.Lock()
 
     def _open_object(self, *, for_writing: bool = False) -> IO[bytes]:
@@ -90,12 +118,10 @@ class FileObjectStore:
             raise OSError(errno.EINVAL, "negative offset", self.name)
 
     def size(self) -> int:
-        """Length in bytes, now."""
         with self._lock:
             return self._open_object().seek(0, os.SEEK_END)
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
-        """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError."""
         with self._lock, memoryview(buffer) as whole, whole.cast("B") as view:
             source = self._open_object()
             self._check_offset(file_offset)
@@ -111,7 +137,6 @@ class FileObjectStore:
             return done
 
     def pwrite(self, data: Buffer, file_offset: int) -> None:
-        """Write all of `data`. Raises: OSError, ValueError."""
         with self._lock, memoryview(data) as whole, whole.cast("B") as view:
             self._write(view, file_offset)
 
@@ -126,7 +151,6 @@ class FileObjectStore:
             done += target.write(view[done:]) or 0
 
     def truncate(self, size: int) -> None:
-        """Set the length in bytes. Raises: OSError, ValueError."""
         with self._lock:
             target = self._open_object(for_writing=True)
             self._check_offset(size)
@@ -135,20 +159,18 @@ class FileObjectStore:
                 self._write(memoryview(b"\0"), size - 1)
 
     def write_zeroes(self, length: int, file_offset: int) -> None:
-        """Write zeroes. Raises: OSError, ValueError."""
-        with self._lock, memoryview(_ZEROES) as zeroes:
+        with self._lock:
             self._open_object(for_writing=True)
             self._check_offset(file_offset)
-            for position in range(file_offset, file_offset + length, len(zeroes)):
-                self._write(zeroes[: file_offset + length - position], position)
+            zeroes.write_zeroes(self._write, length, file_offset)
 
     def flush(self) -> None:
-        """Flush the object, which is all that can be asked of it. Raises: OSError, ValueError."""
+        """Flush the object; whether that makes anything durable is up to the object."""
         with self._lock:
             self._open_object().flush()
 
     def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
-        """Data up to the end, a hole past it. Raises: OSError, ValueError."""
+        """As every store: all of the file object is data."""
         inside = max(0, min(length, self.size() - file_offset))
         if inside:
             yield StoreExtent(file_offset, inside, StoreKind.DATA)
@@ -156,15 +178,12 @@ class FileObjectStore:
             yield StoreExtent(file_offset + inside, length - inside, StoreKind.HOLE)
 
     def fileno(self) -> int | None:
-        """There is none."""
         return None
 
     def close(self) -> None:
-        """Let go of the object."""
+        """Let go of the object, which stays open."""
         with self._lock:
-            closing, self._object = self._object, None
-            if closing is not None and self._close_object:
-                closing.close()
+            self._object = None
 
 
 def _read_some(source: Any, view: memoryview, start: int) -> int:

@@ -4,14 +4,15 @@ import errno
 import os
 import sys
 
-from vhdx.storage import host
+from vhdx import _host
 
 
 def next_data(fd: int, position: int, end: int) -> tuple[int, int]:
     """Find the next run of data in [position, end): its start and its end, both `end` if there is none.
 
-    Offsets in bytes, with position < end. The run's end is past `position` whatever another process does to
-    the file meanwhile. Where the file system cannot tell, all is data. Moves the descriptor's position.
+    Offsets in bytes, with position < end. The run's end is past `position`, whatever another process does to
+    the file at the same time, so that a loop over runs ends. Where the file system cannot tell, all is data. Moves
+    the descriptor's position.
 
     Raises: OSError.
     """
@@ -21,7 +22,7 @@ def next_data(fd: int, position: int, end: int) -> tuple[int, int]:
         data = _seek(fd, position, os.SEEK_DATA, nothing=end, unknown=position)
         data = max(position, min(data, end))
         hole = end if data == end else _seek(fd, data, os.SEEK_HOLE, nothing=end, unknown=end)
-    # Data that has just become a hole: to call the rest data is right, if not as cheap to read.
+    # If another process has just made a hole of the data, the rest is called data: right, but slower to read.
     return data, min(hole, end) if hole > data else end
 
 
@@ -31,6 +32,6 @@ def _seek(fd: int, position: int, whence: int, *, nothing: int, unknown: int) ->
     except OSError as error:
         if error.errno == errno.ENXIO:  # no data up to the end, or a file that has just become shorter
             return nothing
-        if error.errno in host.UNSUPPORTED:
+        if error.errno in _host.UNSUPPORTED:
             return unknown
         raise

@@ -19,7 +19,7 @@ _AT_FDCWD: Final = -100
 
 @cache
 def _function(*names: str) -> "Callable[..., int] | None":
-    """Find the first of these functions in the C library."""
+    """The first of these functions that the C library has; None if it has none."""
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
@@ -55,8 +55,8 @@ def fallocate(fd: int, mode: int, file_offset: int, length: int) -> None:
 def start_writeback(fd: int, file_offset: int, length: int) -> None:
     """sync_file_range(2) that begins to write a range's changed pages to the device, and waits for none.
 
-    Offset and length in bytes. Raises: OSError, which no later call may report again; ENOSYS where the C library
-    lacks it.
+    Offset and length in bytes. Raises: OSError, also for an earlier write that failed, which no later call
+    need report again; ENOSYS where the C library lacks the call.
     """
     import ctypes
 

@@ -1,11 +1,11 @@
-"""Locks on image files, in the scheme of QEMU's block/file-posix.c, so that each sees the other.
+"""Locks on image files, in the scheme of QEMU's block/file-posix.c, so that QEMU and this library see each other's.
 
 QEMU knows four rights on a file: 0 consistent read, 1 write, 2 write unchanged, 3 resize. A user of the file
 holds shared locks on single bytes: byte 100 + right for each right that it uses, byte 200 + right for each
 that it does not allow to others. The locks themselves never conflict. After taking its own, a user asks
 whether anybody else holds a byte that contradicts them: 200 + right for each right it uses, 100 + right
-for each it does not allow. Locks first and questions second: of two that start at once, at least one sees
-the other.
+for each it does not allow. It asks only after it has taken its own locks: of two users that start at the same time,
+at least one sees the other.
 
 The locks belong to the open file description (OFD), not to the process: two images opened by one process
 exclude each other, and closing an unrelated descriptor of the same file releases nothing.
@@ -17,8 +17,9 @@ import struct
 import sys
 from typing import Final
 
+from vhdx import _host
 from vhdx.errors import ImageLockedError
-from vhdx.storage import descriptor, host
+from vhdx.storage import descriptor
 
 _USED: Final = 100
 _REFUSED: Final = 200
@@ -37,7 +38,7 @@ WRITER_PROBED: Final = (
     _REFUSED + _RESIZE,
 )
 
-_NO_LOCKS: Final = host.UNSUPPORTED | {errno.ENOLCK, errno.EACCES}
+_NO_LOCKS: Final = _host.UNSUPPORTED | {errno.ENOLCK, errno.EACCES}
 """The file system has no locks, or a security policy forbids them. Linux reports conflicts as EAGAIN only."""
 
 _FLOCK: Final = struct.Struct("hhqqi0q")
@@ -45,7 +46,7 @@ _FLOCK: Final = struct.Struct("hhqqi0q")
 
 
 class FileLock:
-    """A lock on a descriptor, or the knowledge that there is none.
+    """A lock on a descriptor, or the fact that the file could not be locked.
 
     `is_held` tells whether there is a lock; `warning` is None, or one sentence for the user.
     """
@@ -62,7 +63,7 @@ class FileLock:
         if not self.is_held:
             return
         self.is_held = False
-        # After a fork the description is shared: a child that closes its copy must not unlock its parent's.
+        # A forked child shares the open file description, and with it the lock: only the parent may unlock it.
         if self._owner_pid == os.getpid():
             _unlock(self._fd, self._held)
 
@@ -74,7 +75,7 @@ def lock_file(fd: int, name: str, *, writable: bool, no_lock_ok: bool = False) -
     be written and `no_lock_ok` is false; OSError.
     """
     try:
-        if host.HAVE_OFD_LOCKS:
+        if _host.HAVE_OFD_LOCKS:
             held = WRITER_HELD if writable else READER_HELD
             _lock_ofd(fd, name, held, WRITER_PROBED if writable else READER_PROBED)
             return FileLock(fd, held, is_held=True, warning=None)
@@ -116,7 +117,7 @@ if sys.platform == "win32":
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     def _lock_whole(*_: object, writable: bool) -> None:  # noqa: ARG001
-        # Share modes are given when a file is opened (open_locked); this one was opened by the caller.
+        # Windows takes share modes when a file is opened (open_locked). The caller had opened this file already.
         raise OSError(errno.ENOSYS, "opened elsewhere")
 
     def _unlock(*_: object) -> None:
@@ -130,7 +131,7 @@ if sys.platform == "win32":
         Raises: ImageLockedError, OSError.
         """
         if not lock or not follow_symlinks:
-            # Also looks whether it is a link, before the locked opening below.
+            # Also refuses a link that is not to be followed, which open_shared would follow.
             fd = descriptor.open_descriptor(path, writable=writable, follow_symlinks=follow_symlinks)
             if not lock:
                 return fd, None
@@ -151,11 +152,11 @@ else:
             for byte in held:
                 _set_byte(fd, byte, fcntl.F_RDLCK)
             taken = [byte for byte in probed if _is_held_elsewhere(fd, byte)]
-        except BlockingIOError as error:  # somebody, not QEMU, holds an exclusive lock
+        except BlockingIOError as error:  # an exclusive lock of a program that does not use QEMU's scheme
             _unlock(fd, held)
             raise locked_error(name, writable=held == WRITER_HELD) from error
         except OSError:
-            # The descriptor may live on (a caller's file object), so nothing half taken may stay.
+            # A caller's file object may keep the descriptor open, and would keep the bytes locked so far.
             _unlock_quietly(fd, held)
             raise
         if taken:
@@ -171,7 +172,7 @@ else:
         return int(_FLOCK.unpack(answer)[0]) != fcntl.F_UNLCK
 
     def _lock_whole(fd: int, name: str, *, writable: bool) -> None:
-        # Not fcntl's record locks: closing any other descriptor of the file would drop them.
+        # Not by fcntl's record locks, which closing any other descriptor of the file would drop.
         try:
             fcntl.flock(fd, (fcntl.LOCK_EX if writable else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -19,8 +19,8 @@ _ZERO_PAGE: Final = bytes(PAGE_SIZE)
 class MemoryStore:
     """Bytes in memory, in pages of 64 KiB of which only those written exist. Safe for many threads.
 
-    Its extents are DATA for pages that exist, although there is no descriptor to go with them, and HOLE for
-    the others. With `writable=False` every change raises io.UnsupportedOperation.
+    Its extents are DATA for pages that exist, although the store has no descriptor, and HOLE for the others.
+    With `writable=False` every change raises io.UnsupportedOperation.
     """
 
     def __init__(self, data: Buffer = b"", name: str = "memory", *, writable: bool = True) -> None:
@@ -34,12 +34,10 @@ class MemoryStore:
         self.writable = writable
 
     def size(self) -> int:
-        """Length in bytes, now. Raises: ValueError."""
         self._check_open()
         return self._size
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
-        """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError."""
         self._check_open()
         with memoryview(buffer) as whole, whole.cast("B") as view, self._lock:
             self._check_offset(file_offset, 0)
@@ -54,7 +52,6 @@ class MemoryStore:
             return count
 
     def pwrite(self, data: Buffer, file_offset: int) -> None:
-        """Write all of `data`. Raises: OSError (EFBIG past what offsets can say), ValueError."""
         self._check_writable()
         with memoryview(data) as whole, whole.cast("B") as view, self._lock:
             self._check_offset(file_offset, len(view))
@@ -71,7 +68,6 @@ class MemoryStore:
                 self._size = max(self._size, file_offset + done)
 
     def truncate(self, size: int) -> None:
-        """Set the length in bytes. Raises: OSError, ValueError."""
         self._check_writable()
         with self._lock:
             self._check_offset(0, size)
@@ -80,7 +76,7 @@ class MemoryStore:
             self._size = size
 
     def write_zeroes(self, length: int, file_offset: int) -> None:
-        """Make a range read as zeroes; whole pages are given up. Raises: OSError, ValueError."""
+        """As every store; pages that lie in the range as a whole are given up."""
         self._check_writable()
         with self._lock:
             self._check_offset(file_offset, length)
@@ -94,7 +90,7 @@ class MemoryStore:
             last = div_ceil(end, PAGE_SIZE)
         for number in self._numbers(first, last):
             del self._pages[number]
-        # What is left are the two ends, which may lie in one page.
+        # Pages that the range covers only in part: those of its two ends, which may be one page.
         for number in {start // PAGE_SIZE, end // PAGE_SIZE}:
             page = self._pages.get(number)
             if page is not None:
@@ -103,17 +99,20 @@ class MemoryStore:
                 page[low:high] = bytes(high - low)
 
     def _numbers(self, first: int, last: int) -> list[int]:
-        """Existing pages in [first, last), in order, at a cost that the range's length cannot blow up."""
+        """Numbers of the pages that exist in [first, last), in order.
+
+        The cost is bounded by the pages that exist, whatever the length of the range.
+        """
         if last - first <= len(self._pages):
             return [number for number in range(first, last) if number in self._pages]
         return sorted(number for number in self._pages if first <= number < last)
 
     def flush(self) -> None:
-        """Nothing to do. Raises: ValueError if closed."""
+        """Nothing to write: memory is all there is. Raises: ValueError if the store is closed."""
         self._check_open()
 
     def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
-        """Split a range into existing pages and holes. Raises: OSError, ValueError."""
+        """As every store: pages that exist are data."""
         self._check_open()
         self._check_offset(file_offset, 0)
         end = file_offset + length
@@ -124,11 +123,10 @@ class MemoryStore:
         return _runs(numbers, file_offset, inside, end)
 
     def fileno(self) -> int | None:
-        """There is none."""
         return None
 
     def close(self) -> None:
-        """Give up the memory."""
+        """Give the memory up, and with it the content."""
         with self._lock:
             self._is_closed = True
             self._pages = {}

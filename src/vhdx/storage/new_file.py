@@ -3,10 +3,10 @@
 import errno
 import os
 import stat
-import sys
 from typing import Final
 
-from vhdx.storage import descriptor, host, libc, locking
+from vhdx import _host
+from vhdx.storage import descriptor, durable, libc, locking
 from vhdx.storage.file import FileStore
 
 _NAME_MAX: Final = 255
@@ -19,11 +19,10 @@ class NewFile:
         with NewFile("disk.vhdx") as new:
             new.store.pwrite(...)
 
-    `store` is a writable, locked FileStore; closing it early is allowed. When the block ends well, the
-    content is flushed, the temporary takes the final name, and the directory is flushed. When it ends with
-    any exception, the temporary is removed and the final name is as it was. `overwrite=True` replaces a
-    regular file, which keeps its content until the rename; a symbolic link then stays, and its target is
-    replaced.
+    `store` is a writable, locked FileStore; closing it before the block ends is allowed. When the block ends well,
+    the content is flushed, the temporary takes the final name, and the directory is flushed. When it ends with any
+    exception, the temporary is removed and the final name is as it was. `overwrite=True` replaces a regular file,
+    which keeps its content until the rename; of a symbolic link the target is replaced, and the link stays.
 
     Attributes: `path` (the final name), `temporary_path`, `store`, `is_complete`.
     """
@@ -62,7 +61,7 @@ class NewFile:
         try:
             fd = self._make_temporary()
             try:
-                self._sync_fd = os.dup(fd)  # the user may close the store before the block ends
+                self._sync_fd = os.dup(fd)  # to flush by: the user may close the store before the block ends
                 lock = locking.lock_file(fd, self.path, writable=True, no_lock_ok=self._no_lock_ok)
                 self._store = FileStore(
                     fd, name=self.path, path=self.temporary_path, writable=True, lock=lock
@@ -82,14 +81,14 @@ class NewFile:
             self._discard()
             return
         try:
-            host.sync_data(self._sync_fd)
+            durable.sync_data(self._sync_fd)
             self._close()
             self._commit()
             self.is_complete = True
         except BaseException:
             self._discard()
             raise
-        _sync_directory(os.path.dirname(self._final) or os.curdir)
+        durable.sync_directory(os.path.dirname(self._final) or os.curdir)
 
     def _check_destination(self) -> None:
         try:
@@ -110,7 +109,7 @@ class NewFile:
         flags = descriptor.BASE_FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         for _ in range(_ATTEMPTS):
             temporary = os.path.join(directory, f".{name}.{os.urandom(3).hex()}.partial")
-            # Noted before it exists, so that an interrupt between the two leaves nothing behind.
+            # Set before the file exists, so that an interrupt between the two lines leaves no file behind.
             self.temporary_path = temporary
             try:
                 return os.open(temporary, flags, 0o666)
@@ -132,11 +131,11 @@ class NewFile:
             except FileExistsError:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path) from None
             except OSError as error:
-                if error.errno not in host.UNSUPPORTED | {errno.EPERM, errno.EMLINK, errno.EACCES}:
+                if error.errno not in _host.UNSUPPORTED | {errno.EPERM, errno.EMLINK, errno.EACCES}:
                     raise
             else:
                 return
-        # Windows' rename refuses by itself; elsewhere a file made between these two lines is lost.
+        # On Windows, rename refuses an existing target. Elsewhere a file made between the next two lines is replaced.
         self._check_destination()
         os.rename(self.temporary_path, self._final)
 
@@ -150,7 +149,7 @@ class NewFile:
                 os.close(fd)
 
     def _discard(self) -> None:
-        """Remove the temporary; an error of that is no match for the one that led here."""
+        """Remove the temporary. Its errors are dropped: the one that led here is raised by the caller."""
         try:
             self._close()
         except OSError:
@@ -163,30 +162,13 @@ class NewFile:
 
 
 def _link(temporary: str, final: str) -> None:
-    if not host.HAVE_LINK:
+    if not _host.HAVE_LINK:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     os.link(temporary, final)
     os.unlink(temporary)
 
 
 def _rename_noreplace(temporary: str, final: str) -> None:
-    if not host.HAVE_RENAME_NOREPLACE:
+    if not _host.HAVE_RENAME_NOREPLACE:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     libc.rename_noreplace(temporary, final)
-
-
-def _sync_directory(path: str) -> None:
-    """Make the names in a directory durable, where directories can be opened for that. Raises: OSError."""
-    if sys.platform == "win32":
-        return
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | descriptor.BASE_FLAGS)
-    except PermissionError:  # it may be written but not read: there is no way to ask
-        return
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in host.UNSUPPORTED:
-            raise
-    finally:
-        os.close(fd)

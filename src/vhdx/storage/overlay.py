@@ -1,8 +1,8 @@
 """A read-only view of a store in which some sectors are replaced and some ranges read as zeroes.
 
-What decides a byte, in this order: a patch of its sector, a zero interval, the base, and zeroes where the
-base ends before the view does. The patches' contents stay with whoever knows where they are: the view keeps
-two 64-bit numbers for each, and asks for 4096 bytes when it needs them.
+The content of a byte comes from the first of these that there is: a patch of its sector, a zero interval, the base;
+where the base ends before the view does, it is zero. The view does not hold the contents of the patches: it keeps
+two 64-bit numbers for each patch, and asks its owner for the 4096 bytes when they are read.
 """
 
 import io
@@ -13,14 +13,13 @@ from typing import Final, NamedTuple
 
 from vhdx._buffer import Buffer
 from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
+from vhdx.storage.zeroes import fill_zeroes
 
 SECTOR_SIZE: Final = 4096
 
-_ZEROES: Final = bytes(1 << 20)
-
 
 class _Segment(NamedTuple):
-    """A part of a range in which one source decides: OVERLAY a patch, HOLE a zero interval, DATA the base."""
+    """A part of a range with one source: OVERLAY is a patch, HOLE a zero interval, DATA the base."""
 
     start: int
     end: int
@@ -28,9 +27,11 @@ class _Segment(NamedTuple):
 
 
 class OverlayStore:
-    """See the module. `base` is the store below, and is closed with the view.
+    """A view of `base`, which is closed with the view. The module tells where its bytes come from.
 
     Every change raises io.UnsupportedOperation. Thread-safe if `base` and `load` are.
+
+    Once the base itself holds what the view shows, `settle` says so: from then on the base answers everything.
     """
 
     def __init__(
@@ -62,30 +63,32 @@ class OverlayStore:
         self._is_settled = False
 
     def settle(self) -> None:
-        """From now on the base itself holds what the view shows, and `load` must not be relied on."""
+        """Answer everything from the base from now on, which holds what the view shows.
+
+        Only reads that are under way may still call `load`.
+        """
         self._is_settled = True
 
     def size(self) -> int:
-        """Length of the view in bytes. Raises: ValueError."""
         self._check_open()
-        return self._size
+        return self.base.size() if self._is_settled else self._size
 
     def patched_sectors(self) -> Iterator[int]:
         """Numbers of the sectors that are replaced, ascending."""
         return iter(self._sectors)
 
     def is_plain(self, file_offset: int, length: int) -> bool:
-        """Whether the base alone decides a range: no patch, no zero interval, inside base and view.
+        """Whether the base alone holds a range: no patch, no zero interval, inside base and view.
 
         Raises: OSError, ValueError.
         """
         end = file_offset + length
+        if self._is_settled:
+            return end <= self.base.size()
         return self._is_untouched(file_offset, end) and end <= min(self._size, self.base.size())
 
     def _is_untouched(self, start: int, end: int) -> bool:
         """Whether no patch and no zero interval meets [start, end)."""
-        if self._is_settled:
-            return True
         sectors = self._sectors
         index = bisect_left(sectors, start // SECTOR_SIZE)
         if index < len(sectors) and sectors[index] * SECTOR_SIZE < end:
@@ -94,8 +97,10 @@ class OverlayStore:
         return index == len(self._zero_starts) or self._zero_starts[index] >= end
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
-        """Read into a buffer; return how many bytes were there. Raises: OSError, ValueError, as `load`."""
+        """As every store. Raises: also what `load` does."""
         self._check_open()
+        if self._is_settled:
+            return self.base.pread_into(buffer, file_offset)
         with memoryview(buffer) as whole, whole.cast("B") as view:
             end = min(file_offset + len(view), self._size)
             if end <= file_offset:
@@ -104,8 +109,6 @@ class OverlayStore:
                 self._read_base(view, file_offset, file_offset, end)
             else:
                 self._read_segments(view, file_offset, end)
-                if self._is_settled:  # Meanwhile: what was loaded may not have been a patch any more.
-                    self._read_base(view, file_offset, file_offset, end)
             return end - file_offset
 
     def _read_segments(self, view: memoryview, file_offset: int, end: int) -> None:
@@ -114,15 +117,18 @@ class OverlayStore:
                 case StoreKind.DATA:
                     self._read_base(view, file_offset, start, stop)
                 case StoreKind.HOLE:
-                    _fill_zeroes(view, start - file_offset, stop - file_offset)
+                    fill_zeroes(view[start - file_offset : stop - file_offset])
                 case StoreKind.OVERLAY:
                     self._read_patches(view, file_offset, start, stop)
+        if self._is_settled:
+            # Settled during this read: what has been loaded may have been overwritten where `load` finds it.
+            self._read_base(view, file_offset, file_offset, end)
 
     def _read_base(self, view: memoryview, origin: int, start: int, end: int) -> None:
         with view[start - origin : end - origin] as part:
             count = self.base.pread_into(part, start)
             if count < len(part):
-                _fill_zeroes(part, count, len(part))
+                fill_zeroes(part[count:])
 
     def _read_patches(self, view: memoryview, origin: int, start: int, end: int) -> None:
         index = bisect_left(self._sectors, start // SECTOR_SIZE)
@@ -141,7 +147,7 @@ class OverlayStore:
             index += 1
 
     def _segments(self, position: int, end: int) -> Iterator[_Segment]:
-        """Split a range by what decides it."""
+        """Split a range by where its content comes from."""
         sectors, starts, ends = self._sectors, self._zero_starts, self._zero_ends
         patch = bisect_left(sectors, position // SECTOR_SIZE)
         zero = bisect_right(ends, position)
@@ -167,15 +173,13 @@ class OverlayStore:
             position = stop
 
     def extents(self, file_offset: int, length: int) -> Iterator[StoreExtent]:
-        """Split a range by what stands behind it. Raises: OSError, ValueError."""
         self._check_open()
+        if self._is_settled:
+            return self.base.extents(file_offset, length)
         return self._extents(file_offset, file_offset + length)
 
     def _extents(self, file_offset: int, end: int) -> Iterator[StoreExtent]:
         inside = max(file_offset, min(end, self._size))
-        if self._is_settled:
-            yield from self.base.extents(file_offset, inside - file_offset)
-            file_offset = inside
         for start, stop, kind in self._segments(file_offset, inside):
             if kind is StoreKind.DATA:
                 yield from self.base.extents(start, stop - start)
@@ -185,31 +189,26 @@ class OverlayStore:
             yield StoreExtent(inside, end - inside, StoreKind.HOLE)
 
     def read_ahead(self, length: int, file_offset: int) -> None:
-        """Ask it of the base, wherever that holds the range."""
         read_ahead(self.base, length, file_offset)
 
     def fileno(self) -> int | None:
-        """There is none: what `base.fileno()` gives is right only where `is_plain` says so."""
-        return None
+        """None before `settle`: until then the base's descriptor is right only for ranges that are `is_plain`."""
+        return self.base.fileno() if self._is_settled else None
 
     def pwrite(self, data: Buffer, file_offset: int) -> None:  # noqa: ARG002
-        """Refuse. Raises: io.UnsupportedOperation."""
         raise self._refusal()
 
     def truncate(self, size: int) -> None:  # noqa: ARG002
-        """Refuse. Raises: io.UnsupportedOperation."""
         raise self._refusal()
 
     def write_zeroes(self, length: int, file_offset: int) -> None:  # noqa: ARG002
-        """Refuse. Raises: io.UnsupportedOperation."""
         raise self._refusal()
 
     def flush(self) -> None:
-        """Nothing to do. Raises: ValueError if closed."""
+        """Nothing to write: a view is never changed. Raises: ValueError if it is closed."""
         self._check_open()
 
     def close(self) -> None:
-        """Close the base."""
         self._is_closed = True
         self.base.close()
 
@@ -241,10 +240,3 @@ def _joined(intervals: Iterable[tuple[int, int]], size: int) -> "tuple[array[int
             starts.append(start)
             ends.append(end)
     return starts, ends
-
-
-def _fill_zeroes(view: memoryview, start: int, end: int) -> None:
-    while start < end:
-        length = min(end - start, len(_ZEROES))
-        view[start : start + length] = memoryview(_ZEROES)[:length]
-        start += length

@@ -6,25 +6,25 @@ import threading
 
 
 class SeekingTransfer:
-    """One transfer at a time on a descriptor, which stays its owner's."""
+    """Transfers on a descriptor that stays its owner's, one at a time. Each method may raise OSError."""
 
     def __init__(self, fd: int, *, writable: bool) -> None:
         self._file = io.FileIO(fd, "r+b" if writable else "rb", closefd=False)
         self._lock = threading.Lock()
 
     def size(self) -> int:
-        """Find the end, in bytes. Raises: OSError."""
+        """Length in bytes, found by seeking to the end."""
         with self._lock:
             return self._file.seek(0, os.SEEK_END)
 
     def read(self, view: memoryview, file_offset: int) -> int:
-        """Read once; return the count. Raises: OSError."""
+        """Read by one call; return the count, which may be short."""
         with self._lock:
             self._file.seek(file_offset)
             return self._file.readinto(view) or 0
 
     def write(self, view: memoryview, file_offset: int) -> int:
-        """Write once; return the count. Raises: OSError."""
+        """Write by one call; return the count, which may be short."""
         with self._lock:
             self._file.seek(file_offset)
             return self._file.write(view) or 0

@@ -9,14 +9,14 @@ from vhdx.storage.file import FileStore
 class ThrowAwayStore(FileStore):
     """A temporary file, empty at first, that the system removes when it is closed, or its process killed.
 
-    It is not locked, since nobody else can find it. Its flush and its write-behind do nothing: no one will open it
-    after a crash.
+    It is not locked, since nobody else can find it. Its `flush` and `write_behind` do nothing: no one will open it
+    after a crash, so its pages may stay in memory.
     """
 
     @classmethod
     def make(cls, directory: str | None = None) -> "ThrowAwayStore":
         """Make one in `directory`, or where the system keeps temporary files. Raises: OSError."""
-        # Made without a name, or unlinked at once; Windows removes it with the last handle.
+        # Linux makes it without a name, other systems unlink it at once, Windows removes it with its last handle.
         with tempfile.TemporaryFile(buffering=0, dir=directory) as file:
             fd = os.dup(file.fileno())
         try:
@@ -27,8 +27,8 @@ class ThrowAwayStore(FileStore):
             raise
 
     def flush(self) -> None:
-        """Nothing to do. Raises: ValueError if closed."""
+        """Does nothing. Raises: ValueError if the store is closed."""
         self.fileno()
 
     def write_behind(self, length: int, file_offset: int) -> None:
-        """Nothing to do: with luck, the data never reaches the device."""
+        """Does nothing."""

@@ -1,31 +1,32 @@
-"""A kit for tests of programs that handle VHDX images: build any image, sound or not, and a plain reader.
+"""A kit for tests of programs that handle disk images. docs/testing.md shows each part at work.
 
-`ImageBuilder` describes an image that can be wounded in one line before it becomes bytes; `ReferenceDisk`
-reads sound chains slowly and independently of the library. `Mutant` makes sound images wrong,
-reproducibly. `vhdx.testing.image.strategies` (which
-needs hypothesis) makes random images, chains and requests.
+* `vhdx.testing.image`: build any VHDX image, sound or wounded; read it without the library.
+* `vhdx.testing.hostile`: thousands of images made wrong, each again by its seed.
+* `vhdx.testing.device_suite`: what every block device promises, as tests to inherit (they need pytest).
+* `vhdx.testing.crash`: what a power cut may leave of a file, for any program that writes to one.
+* `vhdx.testing.stores`: stores that count, watch, or fail when they are told to.
+
+The crash kit and the device suite know nothing of VHDX. What tests of images need most can be had from here.
 """
 
-from vhdx.testing.hostile.mutation_bases import BaseImage, base_image
-from vhdx.testing.hostile.mutator import Mutant
-from vhdx.testing.image.builder import ImageBuilder
-from vhdx.testing.image.log_entries import (
+from vhdx.testing.hostile import BaseImage, Mutant, base_image
+from vhdx.testing.image import (
     LOG_GUID,
     STALE_LOG_GUID,
-    LogEntry,
+    HeaderFields,
+    ImageBuilder,
+    LocatorFields,
+    LocatorPair,
+    LogEntryFields,
+    MetadataFields,
+    MetadataItem,
+    ReferenceDisk,
+    ReferenceImage,
+    RegionFields,
+    RegionTableFields,
     data_change,
     log_run,
     zero_change,
-)
-from vhdx.testing.image.reference import ReferenceDisk, ReferenceImage
-from vhdx.testing.image.structures import (
-    HeaderFields,
-    LocatorFields,
-    LocatorPair,
-    MetadataFields,
-    MetadataItem,
-    RegionFields,
-    RegionTableFields,
 )
 from vhdx.testing.stores import CountingStore
 
@@ -38,7 +39,7 @@ __all__ = [
     "ImageBuilder",
     "LocatorFields",
     "LocatorPair",
-    "LogEntry",
+    "LogEntryFields",
     "MetadataFields",
     "MetadataItem",
     "Mutant",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vhdx.cli.options import add_image, add_json, add_opening, add_progress
 from vhdx.cli.output import UNRELIABLE, escape, finding_json, size_text, warn_unreliable
 from vhdx.cli.progress import ProgressLine
-from vhdx.ops.check import check_image
+from vhdx.ops.check import check
 from vhdx.rules import Severity
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vhdx.cli.options import Parser
+    from vhdx.findings import Finding
     from vhdx.ops.check import CheckRun, CheckSummary
-    from vhdx.report import Finding
 
 _EXIT_CODES = {Severity.ERROR: 2, Severity.LEAK: 3}
 
@@ -42,25 +42,25 @@ def run(options: argparse.Namespace) -> int:
     if options.force_share:
         warn_unreliable(options.image)
     with ProgressLine(always=options.progress) as progress:
-        check = check_image(
+        check_run = check(
             options.image, lock=not options.force_share, strict=options.strict, progress=progress
         )
         if options.json:
-            _print_json(check, options)
+            _print_json(check_run, options)
         else:
-            _print_lines(check, progress, options)
-    worst = check.summary.worst
+            _print_lines(check_run, progress, options)
+    worst = check_run.summary.worst
     return 0 if worst is None else _EXIT_CODES.get(worst, 0)
 
 
-def _print_lines(check: CheckRun, progress: ProgressLine, options: argparse.Namespace) -> None:
+def _print_lines(check_run: CheckRun, progress: ProgressLine, options: argparse.Namespace) -> None:
     listed = 0
-    for finding in check.findings():
+    for finding in check_run.findings():
         progress.clear()
         print(escape(str(finding)), flush=True)
         listed += 1
     progress.clear()
-    summary = check.summary
+    summary = check_run.summary
     unlisted = _total(summary) - listed
     if unlisted:
         print(f"{unlisted} more findings of the same kinds are not listed")
@@ -78,16 +78,16 @@ def _total(summary: CheckSummary) -> int:
     return sum(summary.count(severity) for severity in Severity)
 
 
-def _print_json(check: CheckRun, options: argparse.Namespace) -> None:
+def _print_json(check_run: CheckRun, options: argparse.Namespace) -> None:
     """Print one object; its findings come first, so that none has to be kept."""
     write = sys.stdout.write
     write(f'{{\n    "filename": {json.dumps(options.image)},\n    "format": "vhdx",\n    "findings": [')
     listed = 0
-    for text in _finding_texts(check.findings()):
+    for text in _finding_texts(check_run.findings()):
         write(f"{',' * bool(listed)}\n        {text}")
         listed += 1
     write("\n    ]" if listed else "]")
-    figures = _figures(check.summary, listed, reliable=not options.force_share)
+    figures = _figures(check_run.summary, listed, reliable=not options.force_share)
     for key, value in figures.items():
         write(f",\n    {json.dumps(key)}: {json.dumps(value)}")
     write("\n}\n")

@@ -6,9 +6,10 @@ well, the image itself first.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vhdx.cli.options import UsageError, add_image, add_json, add_opening, add_parents, parent_policy
+from vhdx.cli.options import UsageError, add_image, add_json, add_opening, add_parents, opening
 from vhdx.cli.output import (
     UNRELIABLE,
     complain,
@@ -21,7 +22,8 @@ from vhdx.cli.output import (
     size_text,
     warn_unreliable,
 )
-from vhdx.ops.info import image_info
+from vhdx.cli.sources import warn_unlocked
+from vhdx.ops.info import info as image_info
 
 if TYPE_CHECKING:
     import argparse
@@ -68,30 +70,19 @@ def run(options: argparse.Namespace) -> int:
 def _single(options: argparse.Namespace) -> ImageInfo:
     from vhdx.disks.image import Image
 
-    with Image.open(options.image, strict=options.strict, lock=not options.force_share) as image:
-        _warn_unlocked(image.file_store)
+    with Image.open_with(options.image, opening(options)) as image:
+        warn_unlocked(image.file_store)
         return image_info(image)
 
 
 def _chain(options: argparse.Namespace) -> tuple[list[ImageInfo], ChainError | None]:
-    from vhdx.ops.map import open_reachable
+    from vhdx.disks.chain import open_chain
 
-    disk, missing = open_reachable(
-        options.image,
-        parents=parent_policy(options),
-        strict=options.strict,
-        lock=not options.force_share,
-    )
-    with disk:
+    missing: list[ChainError] = []
+    with open_chain(options.image, replace(opening(options), on_missing_parent=missing.append)) as disk:
         for image in disk.images:
-            _warn_unlocked(image.file_store)
-        return [image_info(image) for image in disk.images], missing
-
-
-def _warn_unlocked(store: object) -> None:
-    warning = getattr(store, "lock_warning", None)
-    if warning:
-        complain(f"warning: {warning}")
+            warn_unlocked(image.file_store)
+        return [image_info(image) for image in disk.images], missing[0] if missing else None
 
 
 def _info_json(info: ImageInfo, *, reliable: bool) -> dict[str, Any]:
@@ -145,12 +136,7 @@ def _log_json(info: ImageInfo) -> dict[str, Any]:
         "log-guid": str(info.current_header.log_guid),
     }
     if info.replay is not None:
-        log["replay"] = {
-            "entries": info.replay.entry_count,
-            "sectors": info.replay.sector_count,
-            "zeroed-bytes": info.replay.zeroed_bytes,
-            "file-size": info.replay.file_size,
-        }
+        log["replay"] = info.replay.as_json()
     return log
 
 

@@ -22,7 +22,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Probe every file, those after one that cannot be read too."""
+    """Probe every file; one that cannot be read does not stop the others."""
     are_all_vhdx = True
     for path in options.files:
         try:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vhdx.cli.addresses import Address, listen, parse_address
-from vhdx.cli.options import UsageError, add_format, add_opening, add_parents, add_writing
+from vhdx.cli.options import UsageError, add_format, add_opening, add_parents, add_writing, opening
 from vhdx.cli.output import complain
 from vhdx.cli.sources import open_source
 from vhdx.nbd.export import Export
@@ -139,7 +139,7 @@ def _split(text: str, default_name: str | None) -> tuple[str, str]:
 def _open(path: str, options: argparse.Namespace) -> DirectDevice:
     """Open one image as the options say. Raises: UsageError, VhdxError, OSError."""
     writable = not (options.read_only or options.snapshot)
-    device = open_source(path, options, options.format, writable=writable)
+    device = open_source(path, options.format, opening(options, writable=writable))
     if not options.snapshot:
         return device
     from vhdx.ops.snapshot import open_snapshot

@@ -7,107 +7,95 @@ import os
 from typing import TYPE_CHECKING
 
 from vhdx._units import aligned_pieces, div_ceil
+from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.blocks.plan import BlockFacts, state_after_trim, state_after_zeroes
+from vhdx.engine.blocks.tables import BlockTables
 from vhdx.format.bat import STATE_MASK, PayloadState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.engine.bat_table import BatTable
-    from vhdx.engine.blocks.block_writer import BlockWriter
-    from vhdx.engine.blocks.tables import BlockTables
-    from vhdx.engine.session.allocator import Allocator
-    from vhdx.engine.session.commit import Committer
-    from vhdx.engine.session.in_flight import InFlight
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.header import Header
 
 
-class Writer:
-    """Changes one file. Thread-safe. Offsets are virtual; all ranges have been checked."""
+class Requests:
+    """Changes one file. Thread-safe. Offsets are virtual; all ranges have been checked.
 
-    def __init__(
-        self,
-        bat: BatTable,
-        tables: BlockTables,
-        blocks: BlockWriter,
-        session: WriteSession,
-        allocator: Allocator,
-        committer: Committer,
-        in_flight: InFlight,
-        *,
-        keeps_space: bool,
-    ) -> None:
-        """`keeps_space`: a fixed image."""
+    `read(length, offset)` reads the disk through its parents: the device that is written to.
+    """
+
+    def __init__(self, session: WriteSession, bat: BatTable) -> None:
+        self.session = session
+        self.in_flight = session.in_flight
         self._bat = bat
         self._block_size = bat.geometry.block_size
-        self._tables = tables
-        self.blocks = blocks
-        self._session = session
-        self._allocator = allocator
-        self._committer = committer
-        self.in_flight = in_flight
-        self._keeps_space = keeps_space
+        self._tables = BlockTables(session, bat)
+        self._blocks = BlockWriter(session, self._tables, bat.geometry)
+        self.check_sound = session.poison.check
+        """Raises: ImagePoisonedError."""
 
     @property
     def header(self) -> Header:
         """The header that counts in the file now."""
-        return self._session.header
+        return self.session.header
 
-    def check_sound(self) -> None:
-        """Raises: ImagePoisonedError."""
-        self._committer.check_sound()
-
-    def write(self, data: memoryview, offset: int) -> None:
+    def write(self, data: memoryview, offset: int, read: DiskReader) -> None:
         """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
-        self._committer.check_sound()
+        self.check_sound()
         done = 0
         block, within = divmod(offset, self._block_size)
         if 0 < len(data) <= self._block_size - within:  # most requests
-            self.blocks.write(block, within, data)
+            self._blocks.write(block, within, data, read)
             return
         for block, within, length in self._split(offset, len(data)):
-            self.blocks.write(block, within, data[done : done + length])
+            self._blocks.write(block, within, data[done : done + length], read)
             done += length
 
-    def write_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
+    def write_zeroes(
+        self, offset: int, length: int, read: DiskReader, *, may_unmap: bool, fast_only: bool = False
+    ) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
-        self._committer.check_sound()
+        self.check_sound()
+        if fast_only:
+            self.check_fast_zeroes(offset, length, may_unmap=may_unmap)
 
         def is_idle(facts: BlockFacts) -> bool:
             zero = PayloadState.ZERO
             return facts.state is zero is state_after_zeroes(facts, may_unmap=may_unmap)
 
         for block, within, count in self._busy(offset, length, is_idle):
-            self.blocks.zero(block, within, count, may_unmap=may_unmap)
+            self._blocks.zero(block, within, count, read, may_unmap=may_unmap)
 
     def trim(self, offset: int, length: int) -> None:
         """Give up the content of whole blocks; they read as zeroes. Parts of blocks stay as they are.
 
         Raises: as `write`.
         """
-        self._committer.check_sound()
+        self.check_sound()
 
         def is_idle(facts: BlockFacts) -> bool:
             return facts.state is state_after_trim(facts)
 
         for block, within, count in self._busy(offset, length, is_idle):
-            if self.blocks.is_whole(block, within, count):
-                self.blocks.trim(block)
+            if self._blocks.is_whole(block, within, count):
+                self._blocks.trim(block)
 
     def check_fast_zeroes(self, offset: int, length: int, *, may_unmap: bool) -> None:
         """Refuse a range that cannot be zeroed by metadata alone. Raises: OSError (EOPNOTSUPP)."""
-        fast = may_unmap and not self._keeps_space
+        fast = may_unmap and not self.session.keeps_space
         for start, count in aligned_pieces(offset, length, self._block_size):
             block, within = divmod(start, self._block_size)
             # Whole blocks get file space of their own unless they may give up what they have.
-            is_whole = count > self._block_size or self.blocks.is_whole(block, within, count)
+            is_whole = count > self._block_size or self._blocks.is_whole(block, within, count)
             if not (fast if is_whole else self._tables.facts(block).reads_zero):
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), "zeroing without writing")
 
     def writes_in_place(self, offset: int, length: int) -> bool:
         """Whether a write of this range finds the session begun and sound, and all blocks fully present."""
-        if not self._session.has_begun or self._committer.poison is not None:
+        if not self.session.has_begun or self.session.poison.cause is not None:
             return False
         first, last = offset // self._block_size, (offset + length - 1) // self._block_size
         entry_of = self._bat.payload_entry
@@ -119,24 +107,11 @@ class Writer:
 
     def flush(self) -> None:
         """Make everything whose call has returned durable. Raises: ImageClosedError, ImagePoisonedError, OSError."""
-        self._committer.check_sound()
-        if not self._session.has_begun:
-            return
-        ticket = self.in_flight.begin()
-        try:
-            self._committer.flush()
-            self._give_back_host_space()
-        finally:
-            self.in_flight.end(ticket)
+        self.session.flush()
 
     def close(self) -> None:
         """Wait for what other threads are doing, make everything durable and end the session. Raises: OSError."""
-        self.in_flight.close()
-        self._session.end(may_shrink=not self._keeps_space)
-
-    def _give_back_host_space(self) -> None:
-        if not self._keeps_space:
-            self._allocator.reclaim()
+        self.session.end()
 
     def _split(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         """Split a range: (block, offset in it, length)."""

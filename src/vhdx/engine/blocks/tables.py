@@ -1,7 +1,6 @@
 """What the tables say of single blocks, judged at each look, and how that is changed.
 
-An entry and the bitmap bits that belong to it change in the page cache, together; when that becomes durable is
-`engine.commit`'s business.
+An entry and the bitmap bits that belong to it change together (`WriteSession.change`).
 """
 
 from __future__ import annotations
@@ -9,69 +8,46 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vhdx.engine.block_rules import is_bitmap_present
 from vhdx.engine.blocks.plan import BlockFacts
 from vhdx.engine.page_cache import PageChange, entry_change
-from vhdx.engine.session.log_writer import MAX_PAGES
+from vhdx.errors import refusal
 from vhdx.format.bat import (
     OFFSET_MASK,
     STATE_MASK,
     BitmapState,
     PayloadState,
     entry_file_offset,
+    is_bitmap_present,
     make_entry,
 )
 from vhdx.format.constants import BAT_ENTRY_SIZE, BITMAP_BLOCK_SIZE
 from vhdx.format.sector_bitmap import runs, set_bits
-from vhdx.rules import RULES, Severity
+from vhdx.rules import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from vhdx.engine.bat_table import BatTable
-    from vhdx.engine.block_rules import BlockRules
     from vhdx.engine.blocks.plan import WritePlan
-    from vhdx.engine.page_cache import PageCache
-    from vhdx.engine.session.allocator import Allocator, Space
-    from vhdx.engine.session.commit import Committer
-    from vhdx.engine.session.host_space import HostSpace
-    from vhdx.engine.session.in_flight import InFlight
-    from vhdx.report import Finding
-    from vhdx.storage.base import ByteStore
+    from vhdx.engine.session.allocator import Space
+    from vhdx.engine.session.session import WriteSession
+    from vhdx.findings import Finding
 
 
 class BlockTables:
     """BAT and sector bitmaps of one file that is open for writing. Thread-safe.
 
-    Who changes what is said of a block holds that block (`InFlight.block`).
+    Whoever changes what the tables say of a block holds the lock of that block (`InFlight.block`).
     """
 
-    def __init__(
-        self,
-        store: ByteStore,
-        bat: BatTable,
-        rules: BlockRules,
-        pages: PageCache,
-        allocator: Allocator,
-        committer: Committer,
-        host_space: HostSpace,
-        in_flight: InFlight,
-        *,
-        keeps_space: bool,
-    ) -> None:
-        """`keeps_space`: a fixed image."""
-        self._store = store
-        self._entry_of = bat.payload_entry
+    def __init__(self, session: WriteSession, bat: BatTable) -> None:
+        self._session = session
         self._bat = bat
-        self._rules = rules
+        self._entry_of = bat.payload_entry
+        self._rules = session.opened.block_rules
         self._geometry = bat.geometry
         self._block_size = bat.geometry.block_size
-        self._pages = pages
-        self._allocator = allocator
-        self._committer = committer
-        self._host_space = host_space
-        self._in_flight = in_flight
-        self._keeps_space = keeps_space
+        self._keeps_space = session.keeps_space
 
     # -- what they say -----------------------------------------------------------------------------------------
 
@@ -94,32 +70,33 @@ class BlockTables:
         return self.facts_of(entry)
 
     def facts_of(self, entry: int) -> BlockFacts:
-        """The same of an entry, not judged."""
+        """The facts of an entry that is not judged here."""
         return BlockFacts(entry, self._geometry.has_parent, self._keeps_space)
 
     def _judge(self, block: int, entry: int) -> None:
-        """The whole BAT was judged at open, but nothing protects it."""
+        """Judge an entry again: the whole BAT was judged at open, but nothing protects it."""
         self._refuse(self._rules.payload_findings(block, entry))
 
     def _refuse(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            if RULES[finding.code].severity is Severity.ERROR:
-                raise finding.as_error(self._store.name)
+            if finding.severity is Severity.ERROR:
+                raise refusal(finding, self._session.store.name)
 
     # -- changing it -------------------------------------------------------------------------------------------
 
     def set_entry(self, block: int, state: PayloadState, file_offset: int) -> None:
-        """Change a block's entry. Raises: OSError, with nothing changed."""
-        self._apply([self._entry_change(block, state, file_offset)])
+        """Change a block's entry. Raises: as `WriteSession.change`."""
+        self._session.change([self._entry_change(block, state, file_offset)])
 
     def mark_sectors(self, block: int, plan: WritePlan, file_offset: int, sectors: range) -> None:
         """Set the bits of sectors that have been written, together with the block's entry. Raises: as `set_entry`."""
         chunk, index = divmod(block, self._geometry.chunk_ratio)
         per_block = self._geometry.sectors_per_block // 8
-        # Blocks of one chunk share the bitmap block, and only one of them may allocate it.
-        with self._in_flight.bitmap(chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
+        # The blocks of a chunk share one bitmap, and only one of them may take space for it.
+        session = self._session
+        with session.in_flight.bitmap(chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
             bits_offset = bitmap_offset + index * per_block
-            bits = bytearray(per_block if plan.clears_bitmap else self._pages.read(per_block, bits_offset))
+            bits = bytearray(per_block if plan.clears_bitmap else session.pages.read(per_block, bits_offset))
             before = bytes(bits)
             set_bits(bits, sectors.start, len(sectors))
             valid = self._geometry.block_length(block) // self._geometry.logical_sector_size
@@ -132,21 +109,21 @@ class BlockTables:
             elif bits != before:
                 low, high = sectors.start // 8, (sectors.stop + 7) // 8
                 changes.append(PageChange(bits_offset + low, bytes(bits[low:high])))
-            self._apply(changes)
+            session.change(changes)
 
     @contextmanager
     def _bitmap_of(self, chunk: int) -> Iterator[tuple[list[PageChange], int]]:
-        """The changes that give a chunk a bitmap, none if it has one, and where that lies."""
+        """The changes that give a chunk a bitmap, none if it has one, and the bitmap's file offset.
+
+        The space of a new bitmap is given back if the body of the context fails before it makes the changes.
+        """
         entry = self._bat.bitmap_entry(chunk)
         self._refuse(self._rules.bitmap_findings(chunk, entry))
         if is_bitmap_present(entry):
             yield [], entry_file_offset(entry)
             return
-        space = self._allocator.allocate(BITMAP_BLOCK_SIZE)
-        self._host_space.forget(space.length, space.file_offset)
+        space = self._session.take_for_tables(BITMAP_BLOCK_SIZE)
         try:
-            if not space.known_zero:
-                self._store.write_zeroes(space.length, space.file_offset)
             at = self._file_offset_of_entry(self._geometry.entry_of_bitmap(chunk))
             yield [entry_change(at, make_entry(BitmapState.PRESENT, space.file_offset))], space.file_offset
         except BaseException:
@@ -154,12 +131,12 @@ class BlockTables:
             raise
 
     def give_back(self, space: Space, block: int) -> None:
-        """Take back space after a failure, unless the block that it was meant for has it already."""
+        """Give space back after a failure, unless the entry of the block that it was taken for names it already."""
         self._give_back(space, self._entry_of(block))
 
     def _give_back(self, space: Space, entry: int) -> None:
-        if entry_file_offset(entry) != space.file_offset and self._committer.poison is None:
-            self._allocator.undo(space)
+        if entry_file_offset(entry) != space.file_offset:
+            self._session.give_back(space)
 
     def _entry_change(self, block: int, state: PayloadState, file_offset: int) -> PageChange:
         at = self._file_offset_of_entry(self._geometry.entry_of_block(block))
@@ -167,17 +144,3 @@ class BlockTables:
 
     def _file_offset_of_entry(self, index: int) -> int:
         return self._bat.region.file_offset + index * BAT_ENTRY_SIZE
-
-    def _apply(self, changes: list[PageChange]) -> None:
-        """Put changes that belong together into the page cache; commit first if the next entry is full."""
-        try:
-            for change in changes:
-                self._host_space.reserve(len(change.data), change.file_offset)
-            while not self._pages.apply(changes, MAX_PAGES):
-                self._committer.flush()
-        except OSError:
-            # Nothing has changed: the host is full, reading a page failed, or the commit, which poisons by itself.
-            raise
-        except BaseException as error:
-            self._committer.poison = self._committer.poison or error
-            raise

@@ -1,1 +1,1 @@
-"""Judging a whole block table, and the bitmaps that it names, in one pass."""
+"""Judging a whole block table (`table.scan_table`), and the sector bitmaps that it names (`bitmaps.scan_bitmaps`)."""

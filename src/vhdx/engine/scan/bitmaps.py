@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vhdx._units import div_ceil
-from vhdx.engine.block_rules import is_bitmap_present
-from vhdx.format.bat import PayloadState, entry_file_offset, entry_state
+from vhdx.findings import Finding
+from vhdx.format.bat import PayloadState, entry_file_offset, entry_state, is_bitmap_present
 from vhdx.format.constants import BITMAP_BLOCK_SIZE
-from vhdx.report import Finding
 from vhdx.rules import RuleCode
 from vhdx.storage.base import StoreKind, pread_zero_extended
 

@@ -1,14 +1,14 @@
 """Writing the log ([MS-VHDX] 2.3; FORMAT 3.12).
 
-The log never wraps. When the next entry does not fit, everything it holds is in place and durable already, so
-the log is ended (LogGuid zero) and begun anew under another GUID. Every entry's tail is position 0: whoever
-replays, replays the whole session, which is right because nothing that a session's entries write to is ever
-used for payload within it.
+The log never wraps. When the next entry does not fit, everything that the log holds is in place and durable already,
+so the log is ended (LogGuid zero) and begun anew under another GUID. The tail of every entry is position 0: whoever
+replays the log replays all of it. That is right because what the entries of a session write to is never used for
+payload within that session.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 from vhdx.format.constants import LOG_SECTOR_SIZE
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 MAX_PAGES = MAX_PORTABLE_DESCRIPTORS
-"""Pages that one entry can take; QEMU cannot read larger ones."""
-
+"""Pages that one entry can take; QEMU cannot read larger entries."""
 
 _SPARE_LENGTH: Final = 2 * LOG_SECTOR_SIZE
 """Never used, at the end of the log: QEMU 7.2 searches for ever if the entries reach into its last sector."""
@@ -32,12 +31,11 @@ _SPARE_LENGTH: Final = 2 * LOG_SECTOR_SIZE
 class LogWriter:
     """The log of one file that is open for writing."""
 
-    capacity_limit: ClassVar[int | None] = None
-    """For tests: use only so many bytes of the log, so that it is restarted often."""
-
-    def __init__(self, store: ByteStore, headers: HeaderWriter) -> None:
-        self._store = store
+    def __init__(self, store: ByteStore, headers: HeaderWriter, capacity: int | None = None) -> None:
+        """`capacity`: use at most so many bytes of the log; None: all of it."""
+        self.store = store
         self._headers = headers
+        self._capacity_limit = capacity
         self._log_guid: UUID | None = None
         self._position = 0
         self._sequence_number = 0
@@ -50,7 +48,7 @@ class LogWriter:
     @property
     def _capacity(self) -> int:
         length = self._headers.current.log_length - _SPARE_LENGTH
-        return length if self.capacity_limit is None else min(length, self.capacity_limit)
+        return length if self._capacity_limit is None else min(length, self._capacity_limit)
 
     def fits(self, page_count: int) -> bool:
         """Whether an entry with so many pages fits behind the last one."""
@@ -65,7 +63,7 @@ class LogWriter:
         self._position = 0
         self._sequence_number = 0
         self._write((), flushed_file_offset, last_file_offset)
-        self._store.flush()
+        self.store.flush()
         self._headers.update(log_guid=self._log_guid)
 
     def append(self, pages: Mapping[int, bytes], flushed_file_offset: int, last_file_offset: int) -> None:
@@ -88,6 +86,6 @@ class LogWriter:
             flushed_file_offset=flushed_file_offset,
             last_file_offset=last_file_offset,
         )
-        self._store.pwrite(entry, self._headers.current.log_offset + self._position)
+        self.store.pwrite(entry, self._headers.current.log_offset + self._position)
         self._sequence_number += 1
         self._position += len(entry)

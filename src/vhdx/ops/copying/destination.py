@@ -2,13 +2,14 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from vhdx.errors import RequestError
-from vhdx.storage.base import ByteStore
+from vhdx.storage import descriptor
+from vhdx.storage.base import ByteStore, identity_of, is_block_device
 from vhdx.storage.file import FileStore
 from vhdx.storage.new_file import NewFile
 
@@ -46,7 +47,7 @@ def _use_store(store: ByteStore, *, overwrite: bool) -> Destination:
     size = store.size()
     if size:
         _check_overwrite(store.name, overwrite=overwrite)
-    if getattr(store, "is_block_device", False):
+    if is_block_device(store):
         return Destination(store, size)
     if size:
         store.truncate(0)
@@ -71,17 +72,14 @@ def _is_block_device(path: StorePath) -> bool:
 
 
 def _identity(target: StorePath | ByteStore) -> tuple[int, int] | None:
-    """What `FileStore.identity` is, or would be if the path were opened."""
+    """`FileFacts.identity` of a store, or of the store that a path would be opened as."""
     if not isinstance(target, str | bytes | os.PathLike):
-        identity: tuple[int, int] | None = getattr(target, "identity", None)
-        return identity
+        return identity_of(target)
     status = _status(target)
-    if status is None:
-        return None
-    return (status.st_rdev, 0) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
+    return None if status is None else descriptor.identity_of(status)
 
 
-def refuse_same_file(target: StorePath | ByteStore, sources: list[ByteStore]) -> None:
+def refuse_same_file(target: StorePath | ByteStore, sources: Iterable[ByteStore]) -> None:
     """Refuse a destination that is one of the files read, by whatever name.
 
     Raises: RequestError.

@@ -23,22 +23,24 @@ class Unit(NamedTuple):
     length: int
 
 
-class Piece(NamedTuple):
-    """A part of a unit that is alike throughout. Offsets and length in bytes.
-
-    `store` is None if it reads as zeroes. `is_plain` tells that the store's descriptor, if it has one, gives
-    the same bytes as its `pread_into`.
-    """
+class UnitPart(NamedTuple):
+    """A part of a unit that is alike throughout. Offsets and length in bytes."""
 
     offset: int
+    """Virtual offset."""
     length: int
     store: "ByteStore | DeviceReader | None"
+    """Where the content can be read; None if it reads as zeroes."""
     file_offset: int
-    is_plain: bool
+    """Of the content in the store."""
+    by_descriptor: bool
+    """Whether the store's descriptor, if it has one, gives the same bytes as its `pread_into`."""
 
 
 class DeviceReader:
     """A device in the place of a store, for devices that cannot say where their content lies."""
+
+    name: str | None = None
 
     def __init__(self, device: BlockDevice) -> None:
         self._device = device
@@ -48,13 +50,6 @@ class DeviceReader:
         self._device.pread_into(buffer, file_offset)
         with memoryview(buffer) as view:
             return view.nbytes
-
-
-def stores_of(device: BlockDevice) -> list[ByteStore]:
-    """Every store that a device reads from, as far as the device tells: leaf, parents, or a raw file."""
-    layers = getattr(device, "images", None) or (device,)
-    stores = (getattr(layer, "file_store", None) or getattr(layer, "store", None) for layer in layers)
-    return [store for store in stores if store is not None]
 
 
 def count_data(source: BlockDevice, progress: Progress = no_progress) -> int:
@@ -101,9 +96,10 @@ def all_units(source: BlockDevice, unit_size: int) -> Iterator[Unit]:
 class HoleMap:
     """Where the holes of files are, remembered from one question to the next.
 
-    Asking a file system for the end of a run of data can cost it a walk over all of that run. So the answer
-    is taken for the whole run, not for the piece that it was asked for. To be shared by all workers: what
-    they may overwrite are answers that are right too, as long as nobody changes the files.
+    To find the end of a run of data, a file system may have to walk over all of that run. So the whole run is asked
+    for, however small the part is that is needed now, and remembered. All workers share one map without a lock: one
+    of them may replace what another has just remembered, but each answer is right as long as nobody changes the
+    files.
     """
 
     def __init__(self) -> None:
@@ -126,31 +122,31 @@ class HoleMap:
 
 
 @contextmanager
-def open_pieces(source: BlockDevice, unit: Unit, holes: HoleMap) -> Iterator[Iterator[Piece]]:
-    """Split a unit into pieces, whose places stay valid until the context ends."""
+def open_unit(source: BlockDevice, unit: Unit, holes: HoleMap) -> Iterator[Iterator[UnitPart]]:
+    """Split a unit into parts, in order and without gaps. Their places stay valid until the context ends."""
     if source.limits.ranges is Ability.NONE:
-        yield _pieces_of_extents(source, unit)
+        yield _parts_of_extents(source, unit)
     else:
         with source.ranges(unit.offset, unit.length) as ranges:
-            yield _pieces_of_ranges(ranges, unit.offset, holes)
+            yield _parts_of_ranges(ranges, unit.offset, holes)
 
 
-def _pieces_of_extents(source: BlockDevice, unit: Unit) -> Iterator[Piece]:
+def _parts_of_extents(source: BlockDevice, unit: Unit) -> Iterator[UnitPart]:
     reader = DeviceReader(source)
     for extent in source.extents(unit.offset, unit.length):
         store = None if extent.zero else reader
-        yield Piece(extent.offset, extent.length, store, extent.offset, is_plain=False)
+        yield UnitPart(extent.offset, extent.length, store, extent.offset, by_descriptor=False)
 
 
-def _pieces_of_ranges(ranges: Iterator[Range], offset: int, holes: HoleMap) -> Iterator[Piece]:
+def _parts_of_ranges(ranges: Iterator[Range], offset: int, holes: HoleMap) -> Iterator[UnitPart]:
     for store, file_offset, length in ranges:
         if store is ZERO:
-            yield Piece(offset, length, None, 0, is_plain=False)
+            yield UnitPart(offset, length, None, 0, by_descriptor=False)
         elif length < _SMALL:
-            yield Piece(offset, length, store, file_offset, is_plain=False)
+            yield UnitPart(offset, length, store, file_offset, by_descriptor=False)
         else:
             for start, count, kind in holes.extents(store, file_offset, length):
                 place = None if kind is StoreKind.HOLE else store
-                is_plain = kind is StoreKind.DATA
-                yield Piece(offset + start - file_offset, count, place, start, is_plain)
+                by_descriptor = kind is StoreKind.DATA
+                yield UnitPart(offset + start - file_offset, count, place, start, by_descriptor)
         offset += length

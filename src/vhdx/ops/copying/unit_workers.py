@@ -13,49 +13,14 @@ class Stopped(Exception):  # noqa: N818 - not an error: it unwinds a worker whos
     """Another worker has failed, or the caller wants no more."""
 
 
-class Turns:
-    """Lets workers take something in the order of their work's numbers, whoever is ready first.
+class UnitWorkers(Generic[T]):
+    """Does the units of a job on several threads, each unit on one of them."""
 
-    Each number is passed exactly once, by `wait` followed by `give_up`, or by `give_up` alone.
-    """
-
-    def __init__(self) -> None:
-        self._next = 0
-        self._passed: set[int] = set()
-        self._is_stopped = False
-        self._condition = threading.Condition()
-
-    def wait(self, number: int) -> None:
-        """Return when every lower number has been passed. Raises: Stopped."""
-        with self._condition:
-            while self._next < number and not self._is_stopped:
-                self._condition.wait()
-            if self._is_stopped:
-                raise Stopped
-
-    def give_up(self, number: int) -> None:
-        """Pass a number; not before the holder has taken what it waited for."""
-        with self._condition:
-            self._passed.add(number)
-            while self._next in self._passed:
-                self._passed.remove(self._next)
-                self._next += 1
-            self._condition.notify_all()
-
-    def stop(self) -> None:
-        """Make every `wait`, now and later, raise Stopped."""
-        with self._condition:
-            self._is_stopped = True
-            self._condition.notify_all()
-
-
-class Workers(Generic[T]):
-    """Runs one job after the other on several threads; `is_stopping` is for long jobs to look at."""
-
-    def __init__(self, jobs: Iterator[T], threads: int, turns: Turns) -> None:
-        self.turns = turns
-        self._jobs = enumerate(jobs)
+    def __init__(self, units: Iterator[T], threads: int, on_stop: Callable[[], None] = lambda: None) -> None:
+        """`on_stop` is called after a failure, and has to wake workers that wait for one another."""
+        self._units = enumerate(units)
         self._thread_count = max(1, threads)
+        self._on_stop = on_stop
         self._lock = threading.Lock()
         self._ended = threading.Condition()
         self._running = 0
@@ -64,14 +29,14 @@ class Workers(Generic[T]):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether a job that takes long should end by raising Stopped."""
+        """Whether work that takes long should end by raising Stopped."""
         return self._must_stop
 
     def run(self, make_work: Callable[[], Callable[[int, T], None]], on_tick: Callable[[], None]) -> None:
-        """Do all jobs, each as `work(number, job)`, and call `on_tick` on this thread from time to time.
+        """Do every unit, as `work(number, unit)`, and call `on_tick` on this thread from time to time.
 
         `make_work` is called once on each thread, so that it can have buffers of its own. When this returns
-        or raises, no worker is alive. Raises: what a job or `on_tick` raised first, KeyboardInterrupt.
+        or raises, no worker is alive. Raises: what a worker or `on_tick` raised first, KeyboardInterrupt.
         """
         threads = [
             threading.Thread(target=self._work, args=(make_work,), name=f"vhdx-{number}", daemon=True)
@@ -106,7 +71,7 @@ class Workers(Generic[T]):
             work = make_work()
             while not self._must_stop:
                 with self._lock:
-                    numbered = next(self._jobs, None)
+                    numbered = next(self._units, None)
                 if numbered is None:
                     break
                 work(*numbered)
@@ -124,13 +89,13 @@ class Workers(Generic[T]):
             if self._failure is None:
                 self._failure = error
         self._must_stop = True
-        self.turns.stop()
+        self._on_stop()
 
 
 def _join(thread: threading.Thread) -> None:
-    """Wait for a thread that has been told to stop, also if the user presses Ctrl-C once more.
+    """Wait for a thread that has been told to stop, even if the user presses Ctrl-C once more.
 
-    Its file descriptors are about to be closed: it must not outlive them.
+    The caller closes the files next: the thread must not use their descriptors after that.
     """
     while thread.is_alive():
         try:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.page_cache import PageCache
+from vhdx.findings import Finding
 from vhdx.format.bat import STATE_MASK, PayloadState, entry_file_offset, entry_state
 from vhdx.format.constants import BAT_ENTRY_SIZE
-from vhdx.format.geometry import Geometry
 from vhdx.format.metadata import ALWAYS_NEEDED, KNOWN_ITEMS, DiskParameters
 from vhdx.ops.dump.structure import Structure, collect
 from vhdx.ops.info import STATE_NAMES
-from vhdx.report import Finding
 from vhdx.rules import RuleCode
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ def dump_bat(
     if parameters is None:
         yield bare._replace(error=f"cannot be laid out: {error}")
         return
-    geometry = Geometry(
-        parameters.virtual_size, parameters.block_size, parameters.logical_sector_size, parameters.has_parent
-    )
+    geometry = parameters.geometry
     fields: dict[str, Any] = {
         "entry-count": geometry.entry_count,
         "block-count": geometry.block_count,
@@ -52,7 +49,7 @@ def dump_bat(
     if region.file_offset % BAT_ENTRY_SIZE:
         yield bare._replace(fields=fields, error="begins in the middle of an entry")
         return
-    bat = BatTable(store, PageCache(store), region, geometry)
+    bat = BatTable(PageCache(store), region, geometry)
     counts = bat.count_states()
     fields["blocks"] = {name: counts[state] for state, name in STATE_NAMES.items() if counts[state]}
     rules = BlockRules(geometry, region.file_offset, file_size, ())

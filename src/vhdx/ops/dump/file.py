@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from vhdx.disks.image import Source, open_store
 from vhdx.engine.header_pair import HeaderPair, read_header_pair, slot_name
 from vhdx.engine.opening import read_identifier
 from vhdx.format import header, region_table
 from vhdx.format.checksum import stored_checksum
 from vhdx.format.constants import HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
-from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
+from vhdx.format.file_identifier import IDENTIFIER_SIZE, SIGNATURE, FileIdentifier
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.format.header import HEADER_SIZE, Header
-from vhdx.format.recognise import VHDX_SIGNATURE
 from vhdx.format.region_table import REGION_TABLE_SIZE, Region, RegionTable, check_regions
 from vhdx.ops.dump.bat import dump_bat
 from vhdx.ops.dump.log import LogDump
@@ -24,15 +21,15 @@ from vhdx.ops.dump.metadata import dump_metadata
 from vhdx.ops.dump.structure import Structure, collect, guard
 from vhdx.report import Report
 from vhdx.storage.base import ByteStore, pread, pread_zero_extended
+from vhdx.storage.source import Source, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vhdx.report import Finding
+    from vhdx.findings import Finding
 
 _AFTER_REPLAY: Final = " after replay"
 _UNKNOWN_PLACE: Final = "no region table tells where it is"
-_REGION_ENTRY: Final = struct.Struct("<16sQII")
 
 
 def dump(source: Source, *, lock: bool = True) -> Iterator[Structure]:
@@ -40,12 +37,8 @@ def dump(source: Source, *, lock: bool = True) -> Iterator[Structure]:
 
     Raises: NotVhdxError if the file has no trace of a VHDX; ImageLockedError, OSError.
     """
-    store, is_owned = open_store(source, lock=lock)
-    try:
+    with reading(source, lock=lock) as store:
         yield from _FileDump(store).structures()
-    finally:
-        if is_owned:
-            store.close()
 
 
 class _FileDump:
@@ -77,7 +70,7 @@ class _FileDump:
 
     def _has_any_signature(self) -> bool:
         places = [
-            (0, VHDX_SIGNATURE),
+            (0, SIGNATURE),
             *((offset, header.SIGNATURE) for offset in HEADER_FILE_OFFSETS),
             *((offset, region_table.SIGNATURE) for offset in REGION_TABLE_FILE_OFFSETS),
         ]
@@ -87,7 +80,7 @@ class _FileDump:
         raw = pread_zero_extended(self._store, IDENTIFIER_SIZE, 0)
         _, findings = collect(partial(read_identifier, self._store, self._file_size))
         fields = {
-            "signature": raw[: len(VHDX_SIGNATURE)].decode("latin-1"),
+            "signature": raw[: len(SIGNATURE)].decode("latin-1"),
             "creator": FileIdentifier.decode(raw).creator,
             "file-size": self._file_size,
         }
@@ -170,11 +163,7 @@ class _FileDump:
 
 
 def _is_valid_header(raw: bytes) -> bool:
-    return Header.decode(raw, "", 0, _ignore) is not None
-
-
-def _ignore(*_: object, **__: object) -> None:
-    """Take a breach that is told elsewhere."""
+    return Header.decode(raw, "", 0, Report().breach) is not None
 
 
 def _likely_header(pair: HeaderPair | None, raws: list[bytes]) -> Header | None:
@@ -192,9 +181,7 @@ def _listed_regions(raw: bytes) -> tuple[Region, ...]:
     """The entries of a region table whatever its checksum says; none if it does not even begin like one."""
     if not raw.startswith(region_table.SIGNATURE):
         return ()
-    count = min(int.from_bytes(raw[8:12], "little"), region_table.MAX_ENTRIES)
-    fields = (_REGION_ENTRY.unpack_from(raw, 16 + index * _REGION_ENTRY.size) for index in range(count))
-    return tuple(Region(UUID(bytes_le=guid), offset, length, flags) for guid, offset, length, flags in fields)
+    return RegionTable.decode_unchecked(raw).regions
 
 
 def _described_region(region: Region) -> dict[str, Any]:

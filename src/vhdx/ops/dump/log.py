@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vhdx.engine.log_replay import (
     Candidate,
-    LogEntry,
     LogRing,
     Replay,
     find_active_sequence,
     replay_in_memory,
 )
 from vhdx.errors import FormatError
+from vhdx.findings import Finding
 from vhdx.format.constants import LOG_SECTOR_SIZE, MAX_LOG_LENGTH, REGION_TABLE_FILE_OFFSETS
 from vhdx.format.region_table import REGION_TABLE_SIZE
 from vhdx.ops.dump.structure import Structure, collect
-from vhdx.report import Finding, Report, finding_of
+from vhdx.ops.info import ReplayInfo
+from vhdx.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ class LogDump:
                 self.replay, self._findings = collect(
                     lambda breach: replay_in_memory(store, header, file_size, breach)
                 )
-            except OSError:  # met again, and told, when the entries are read
+            except OSError:  # reading the entries meets the same error, and tells it
                 pass
 
     def structures(self) -> Iterator[Structure]:
@@ -60,12 +61,7 @@ class LogDump:
         header, replay = self._header, self.replay
         fields: dict[str, Any] = {"dirty": header.log_in_use, "log-guid": str(header.log_guid)}
         if replay is not None:
-            fields["replay"] = {
-                "entries": len(replay.entries),
-                "sectors": replay.sector_count,
-                "zeroed-bytes": sum(end - start for start, end in replay.zero_ranges),
-                "file-size": replay.file_size,
-            }
+            fields["replay"] = ReplayInfo.of(replay).as_json()
         whole = Structure("log", header.log_offset, header.log_length, fields, findings=self._findings)
         if not self._is_readable:
             yield whole._replace(error=None if not header.log_length else "its length is impossible")
@@ -77,7 +73,7 @@ class LogDump:
             for candidate in ring.candidates(any_guid=True):
                 yield self._entry(ring, candidate, is_active=candidate.position in active)
         except FormatError as error:
-            yield whole._replace(name="rest of the log", fields={}, findings=(finding_of(error),))
+            yield whole._replace(name="rest of the log", fields={}, findings=(error.finding,))
 
     def _active_positions(self) -> set[int]:
         if not self._header.log_in_use:
@@ -110,18 +106,10 @@ class LogDump:
         return Structure(name, place, entry.entry_length, fields, tuple(changes))
 
     def _changes(self, ring: LogRing, candidate: Candidate) -> Iterator[dict[str, Any]]:
-        position, header, _ = candidate
-        entry = LogEntry(
-            position,
-            header.entry_length,
-            header.tail,
-            header.sequence_number,
-            header.descriptor_count,
-            header.flushed_file_offset,
-            header.last_file_offset,
-        )
-        # The ring gives them from the last to the first; a bounded deque keeps the first ones.
-        for descriptor, _, data_position in reversed(deque(ring.descriptors(entry), MAX_DESCRIPTORS_SHOWN)):
+        # The ring gives the last descriptor first: what a bounded deque keeps are the first ones of the entry.
+        for descriptor, _, data_position in reversed(
+            deque(ring.descriptors(candidate.entry), MAX_DESCRIPTORS_SHOWN)
+        ):
             yield {
                 "type": "data" if descriptor.is_data else "zero",
                 "file-offset": descriptor.file_offset,

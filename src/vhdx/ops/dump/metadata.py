@@ -25,14 +25,13 @@ from vhdx.storage.base import pread, pread_zero_extended
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vhdx.findings import Finding
     from vhdx.format.region_table import Region
-    from vhdx.report import Finding
     from vhdx.storage.base import ByteStore
 
     _Entries = tuple[dict[str, Any], ...]
 
 _CONTENT_SHOWN: Final = 64
-_TABLE_ENTRY: Final = struct.Struct("<16sIIII")
 _FILE_PARAMETERS: Final = struct.Struct("<II")
 _LOCATOR_HEADER: Final = struct.Struct("<16sHH")
 _LOCATOR_ENTRY: Final = struct.Struct("<IIHH")
@@ -59,9 +58,7 @@ def _table(
     raw = pread_zero_extended(store, metadata.METADATA_TABLE_SIZE, region.file_offset)
     count = int.from_bytes(raw[10:12], "little")
     if raw.startswith(metadata.SIGNATURE):
-        for index in range(min(count, metadata.MAX_ENTRIES)):
-            item_id, *fields = _TABLE_ENTRY.unpack_from(raw, 32 + index * _TABLE_ENTRY.size)
-            entries.append(MetadataEntry(UUID(bytes_le=item_id), *fields))
+        entries += MetadataTable.decode_unchecked(raw).entries
     place, length = region.file_offset, region.length
     _, findings = collect(
         lambda breach: check_table(MetadataTable.decode(raw, place, breach), place, length, breach)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from vhdx.errors import FormatError
-from vhdx.report import Breach, Finding, Report, finding_of
+from vhdx.findings import Finding
+from vhdx.report import Breach, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def collect(decode: Callable[[Breach], T]) -> tuple[T | None, tuple[Finding, ...
     try:
         result = decode(report.breach)
     except FormatError as error:
-        return None, (*report.findings, finding_of(error))
+        return None, (*report.findings, error.finding)
     return result, tuple(report.findings)
 
 

@@ -1,10 +1,12 @@
 """What a disk may hold after a crash, sector by sector, from the marks of what was asked of it.
 
-Every action marks its beginning and its end in the record of the store. A sector may hold what any action
-that had begun left there, unless that action is superseded: another one that began after it had ended is
-durable, because a flush that began after the other's end has completed (or the other had force unit access).
-Whoever fails, or is at work when the process is killed, has no effect later on. What a killed process had done
-and not flushed may be there or not for ever: no later flush covers it, for part of it was in that process alone.
+Every action marks its beginning and its end in the record of the store. A sector may hold what any action that had
+begun left there, unless that action is superseded: another one that began after its end is durable, because it had
+force unit access, or because a flush that began after the other's end has completed.
+
+An action that fails, or that is under way when the process is killed, changes nothing afterwards. What a killed
+process had done and not flushed may be there or not for ever: no later flush covers it, for part of it was in that
+process alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,7 +42,7 @@ class ZeroedSectors(Mapping[int, bytes]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Action:
-    """Something asked of a disk: it changes sectors, or makes everything durable, or both for its own."""
+    """A request to a disk: it changes sectors, makes everything durable, or changes sectors durably."""
 
     number: int
     name: str
@@ -55,14 +57,14 @@ class Action:
         return f"{self.name} (action {self.number})"
 
 
-class Phase(Enum):
-    """Where an action is."""
+class ActionPhase(Enum):
+    """How far an action has come."""
 
     BEGUN = "begun"
     ENDED = "ended"
     FAILED = "failed"
     KILLED = "killed"
-    """It is the end of a process, and of all that was at work in it."""
+    """The process was killed: every action that was under way in it is over."""
 
 
 SESSION_BEGINS: Final = "a session begins"
@@ -72,7 +74,7 @@ SESSION_BEGINS: Final = "a session begins"
 class Mark(NamedTuple):
     """A mark in the record of a store."""
 
-    phase: Phase
+    phase: ActionPhase
     action: Action
 
     def __str__(self) -> str:
@@ -97,7 +99,7 @@ class WrongSector(NamedTuple):
         return f"sector {self.sector} holds {found}; allowed: {', or '.join(self.allowed)}"
 
 
-class Readable(Protocol):
+class InitialContent(Protocol):
     """What a disk held to begin with."""
 
     def read(self, length: int, offset: int) -> bytes:
@@ -112,7 +114,7 @@ class Readable(Protocol):
 class History:
     """What a disk may hold; is shown the marks of a record one after the other."""
 
-    def __init__(self, initial: Readable) -> None:
+    def __init__(self, initial: InitialContent) -> None:
         self._initial = initial
         self._values: dict[int, list[_Value]] = {}
         self._clock = 0
@@ -151,20 +153,20 @@ class History:
         self._clock += 1
         action = label.action
         match label.phase:
-            case Phase.BEGUN:
+            case ActionPhase.BEGUN:
                 self._begun[action.number] = self._clock
                 for sector in self._told_apart(action.sectors):
                     self._values_of(sector).append(_Value(action, action.sectors[sector]))
                 self._images.clear()
                 self._windows = None
                 return False
-            case Phase.ENDED:
+            case ActionPhase.ENDED:
                 self._ended[action.number] = self._over[action.number] = self._clock
                 return self._settle(action)
-            case Phase.FAILED:
+            case ActionPhase.FAILED:
                 self._over[action.number] = self._clock
                 return False
-            case Phase.KILLED:
+            case ActionPhase.KILLED:
                 self._killed = self._clock
                 self._over.update(dict.fromkeys(self._begun.keys() - self._over.keys(), self._clock))
                 return False
@@ -193,7 +195,7 @@ class History:
                 yield from (first + at // SECTOR_SIZE for at in _differences(data, _ZEROES[: len(data)]))
 
     def _settle(self, action: Action) -> bool:
-        """Drop what an action that has ended made obsolete."""
+        """Drop the values that cannot be there any more since an action has ended."""
         if action.flushes:
             began = self._begun[action.number]
             return self._prune(

@@ -52,6 +52,18 @@ def size_token(size: int) -> int:
     return int.from_bytes(blake2b(size.to_bytes(8, "little"), digest_size=8).digest(), "little")
 
 
+class MediaFault(NamedTuple):
+    """A piece of a file that the medium lost: it holds garbage from now on."""
+
+    name: str
+    file_offset: int
+    garbage: bytes
+
+    def is_hit_by(self, change: Change) -> bool:
+        """Whether a change is one of the piece."""
+        return change.kind is ChangeKind.WRITE and change.file_offset == self.file_offset
+
+
 class Choice(NamedTuple):
     """A change, and how much of it a crash kept."""
 

@@ -8,11 +8,11 @@ from itertools import product
 from random import Random
 from typing import Final
 
-from vhdx.testing.crash.history import SESSION_BEGINS, Action, Mark, Phase, ZeroedSectors
+from vhdx.testing.crash.history import SESSION_BEGINS, Action, ActionPhase, Mark, ZeroedSectors
 from vhdx.testing.crash.pages import SECTOR_SIZE
 from vhdx.testing.crash.read_check import ReadMark
 from vhdx.testing.crash.recording_store import Call, RecordingStore
-from vhdx.testing.crash.stamps import FIRST, stamps
+from vhdx.testing.crash.stamps import FIRST, stamped_sectors
 from vhdx.testing.crash.subject import CrashDevice, CrashSubject
 
 MAX_WHOLE_WRITE: Final = 1 << 20
@@ -118,15 +118,15 @@ class Driver:
             self._kill()
             return None
         action, data = self._action(self._number(), operation)
-        self.store.mark(Mark(Phase.BEGUN, action))
+        self.store.mark(Mark(ActionPhase.BEGUN, action))
         try:
             with _killed_at(self.store, operation.killed_at):
                 self._call(operation, data)
-            self.store.mark(Mark(Phase.ENDED, action))
+            self.store.mark(Mark(ActionPhase.ENDED, action))
         except _KilledError:
             pass
         except BaseException:
-            self.store.mark(Mark(Phase.FAILED, action))
+            self.store.mark(Mark(ActionPhase.FAILED, action))
             raise
         if operation.killed_at:
             self._kill()
@@ -157,7 +157,7 @@ class Driver:
 
     def _kill(self) -> None:
         """Go on as another process: the store keeps what is pending, the device is never heard of again."""
-        self.store.mark(Mark(Phase.KILLED, Action(self._number(), "kill")))
+        self.store.mark(Mark(ActionPhase.KILLED, Action(self._number(), "kill")))
         self._open()
 
     def _open(self) -> None:
@@ -176,7 +176,7 @@ class Driver:
         data = b""
         match operation.verb:
             case Verb.WRITE | Verb.FUA:
-                data = stamps(number, offset, length, FIRST + self.sessions)
+                data = stamped_sectors(number, offset, length, FIRST + self.sessions)
                 first = offset // SECTOR_SIZE
                 sectors = {
                     first + index: data[at : at + SECTOR_SIZE]
@@ -195,13 +195,13 @@ class Driver:
     def close(self) -> None:
         """Close the device; like a flush, that makes everything durable. Raises: what the device does."""
         action = Action(self._number(), "close", flushes=True)
-        self.store.mark(Mark(Phase.BEGUN, action))
+        self.store.mark(Mark(ActionPhase.BEGUN, action))
         try:
             self.device.close()
         except BaseException:
-            self.store.mark(Mark(Phase.FAILED, action))
+            self.store.mark(Mark(ActionPhase.FAILED, action))
             raise
-        self.store.mark(Mark(Phase.ENDED, action))
+        self.store.mark(Mark(ActionPhase.ENDED, action))
 
 
 @contextmanager

@@ -1,19 +1,21 @@
-"""Judges one crash state: opens for writing, passes the check, holds nothing but what it may hold.
+"""Judges one crash state.
 
-And goes on: a further write and flush must succeed and be there after the next crash, and after a close.
+The file must open for writing, pass the check, and hold nothing but what it may hold. A further write and flush must
+succeed, and what was written must be there after the next crash, and after a close.
 """
 
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from vhdx.testing.crash.history import Action, History, Mark, Phase
+from vhdx.testing.crash.history import Action, ActionPhase, History, Mark
+from vhdx.testing.crash.medium import MediaFault
 from vhdx.testing.crash.operations import DiskShape
 from vhdx.testing.crash.pages import SECTOR_SIZE, Content
 from vhdx.testing.crash.recording_store import RecordingStore
-from vhdx.testing.crash.stamps import FIRST, stamps
-from vhdx.testing.crash.states import MediaFault, durable_content
-from vhdx.testing.crash.subject import CrashDevice, CrashSubject, ReplayEffect, fixed_entropy
+from vhdx.testing.crash.stamps import FIRST, stamped_sectors
+from vhdx.testing.crash.states import durable_content
+from vhdx.testing.crash.subject import CrashDevice, CrashSubject, ReplayEffect
 
 WINDOW: Final = 1 << 16
 SMALL_DISK: Final = 1 << 17
@@ -23,10 +25,10 @@ FURTHER: Final = 1_000_000
 
 
 class Violation(NamedTuple):
-    """Something that a crash must not do."""
+    """What is wrong with a crash state."""
 
     kind: str
-    """Short, the same for the same kind of trouble."""
+    """A few words, the same for all states with the same kind of trouble."""
     detail: str
 
 
@@ -52,13 +54,12 @@ class Windows:
 
 
 class Examined(NamedTuple):
-    """What an examination found."""
+    """A state in which nothing is wrong."""
 
-    violation: Violation | None
-    windows: Windows | None = None
-    device: CrashDevice | None = None
-    """Still open, if nothing is wrong."""
-    store: RecordingStore | None = None
+    windows: Windows
+    device: CrashDevice
+    """Open."""
+    store: RecordingStore
 
 
 class Oracle:
@@ -76,26 +77,30 @@ class Oracle:
         label: str = "",
         fault: MediaFault | None = None,
         check: bool = True,
-    ) -> Examined:
-        """Open a state, compare what it holds with what it may hold, and check its structures."""
+    ) -> Examined | Violation:
+        """Open a state, compare what it holds with what it may hold, and check its structures.
+
+        `label` stands before the kind of a violation; `fault`: what the medium has lost; `check`: whether the
+        structures are to be checked, too.
+        """
         store = RecordingStore(content)
         try:
             device = self.subject.open(store)
         except Exception as error:  # whatever it is, the disk is lost
-            return Examined(Violation(f"{label}does not open", f"{type(error).__name__}: {error}"))
+            return Violation(f"{label}does not open", f"{type(error).__name__}: {error}")
         if store.changes:
-            return Examined(Violation(f"{label}opening writes", str(store.changes[0])))
+            return Violation(f"{label}opening writes", str(store.changes[0]))
         try:
             windows = self._read(device, history, content)
         except Exception as error:
-            return Examined(Violation(f"{label}does not read", f"{type(error).__name__}: {error}"))
+            return Violation(f"{label}does not read", f"{type(error).__name__}: {error}")
         wrong = self._wrong(history, windows)
         if wrong:
-            return Examined(Violation(f"{label}wrong content", wrong))
+            return Violation(f"{label}wrong content", wrong)
         faults = self.subject.faults(content, after_crash=True, fault=fault) if check else ()
         if faults:
-            return Examined(Violation(f"{label}check finds faults", "; ".join(faults)))
-        return Examined(None, windows, device, store)
+            return Violation(f"{label}check finds faults", "; ".join(faults))
+        return Examined(windows, device, store)
 
     def _read(self, device: CrashDevice, history: History, content: Content) -> Windows:
         size = self.shape.size
@@ -132,20 +137,17 @@ class Oracle:
 
     def go_on(self, examined: Examined, choice: int, fault: MediaFault | None) -> Violation | None:
         """Write once more, flush, crash, look; then close, and look again. `choice` picks the place."""
-        assert examined.windows is not None
-        assert examined.device is not None
-        assert examined.store is not None
         device, store = examined.device, examined.store
         action = self._further(choice)
         try:
-            store.mark(Mark(Phase.BEGUN, action))
+            store.mark(Mark(ActionPhase.BEGUN, action))
             offset = min(action.sectors) * SECTOR_SIZE
             device.pwrite(b"".join(action.sectors.values()), offset)
-            store.mark(Mark(Phase.ENDED, action))
+            store.mark(Mark(ActionPhase.ENDED, action))
             flush = Action(FURTHER + 1, "flush after the crash", flushes=True)
-            store.mark(Mark(Phase.BEGUN, flush))
+            store.mark(Mark(ActionPhase.BEGUN, flush))
             device.flush()
-            store.mark(Mark(Phase.ENDED, flush))
+            store.mark(Mark(ActionPhase.ENDED, flush))
             flushed = len(store.steps)
             device.close()
         except Exception as error:
@@ -153,7 +155,7 @@ class Oracle:
         history = history_at(examined.windows, store)
         durable = durable_content(store.start, store.steps[:flushed])
         after = self.examine(durable, history, label="after a further flush: ", fault=fault, check=False)
-        return after.violation or self._closed(store, history, choice, fault)
+        return after if isinstance(after, Violation) else self._closed(store, history, choice, fault)
 
     def _closed(
         self, store: RecordingStore, history: History, choice: int, fault: MediaFault | None
@@ -161,9 +163,10 @@ class Oracle:
         faults = self.subject.faults(store.content, fault=fault)
         if faults:
             return Violation("after a close: check finds faults", "; ".join(faults))
-        if choice % 4:  # the content was compared after the flush; once in a while it is once more
+        if choice % 4:  # the content has been compared after the flush: a sample is compared once more
             return None
-        return self.examine(store.content, history, label="after a close: ", check=False).violation
+        closed = self.examine(store.content, history, label="after a close: ", check=False)
+        return closed if isinstance(closed, Violation) else None
 
     def _further(self, choice: int) -> Action:
         """A write of one sector, in a place that depends on the state."""
@@ -172,7 +175,7 @@ class Oracle:
         start = block * self.shape.block_size // SECTOR_SIZE
         end = min(start + self.shape.block_size // SECTOR_SIZE, self.shape.size // SECTOR_SIZE)
         sector = start + choice // len(places) % min(end - start, 64)
-        data = stamps(FURTHER, sector * SECTOR_SIZE, SECTOR_SIZE, FIRST + FURTHER)
+        data = stamped_sectors(FURTHER, sector * SECTOR_SIZE, SECTOR_SIZE, FIRST + FURTHER)
         return Action(FURTHER, "write after the crash", {sector: data})
 
 
@@ -182,6 +185,3 @@ def history_at(windows: Windows, store: RecordingStore) -> History:
     for step in store.steps:
         history.observe(step.label)
     return history
-
-
-__all__ = ["FURTHER", "Examined", "Oracle", "Violation", "Windows", "fixed_entropy", "history_at"]

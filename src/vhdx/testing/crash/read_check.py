@@ -1,9 +1,9 @@
-"""Were the reads right that ran beside writes? From the marks of one record."""
+"""Judges, from the marks of one record, the reads that ran beside writes."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from vhdx.testing.crash.history import Action, Mark, Phase, Readable
+from vhdx.testing.crash.history import Action, ActionPhase, InitialContent, Mark
 from vhdx.testing.crash.pages import SECTOR_SIZE
 from vhdx.testing.crash.recording_store import Step
 from vhdx.testing.crash.stamps import describe_sector
@@ -18,7 +18,7 @@ class ReadMark(NamedTuple):
     data: bytes
 
 
-class _Span(NamedTuple):
+class _Lifetime(NamedTuple):
     action: Action | None
     begun: int
     over: int
@@ -26,7 +26,7 @@ class _Span(NamedTuple):
     succeeded: bool
 
 
-def wrong_reads(initial: Readable, steps: Sequence[Step]) -> Iterator[str]:
+def wrong_reads(initial: InitialContent, steps: Sequence[Step]) -> Iterator[str]:
     """Name every sector that a read returned and that the disk did not hold at any moment of the read.
 
     A sector may hold what any action left that had begun before the read ended, unless another one that
@@ -39,15 +39,15 @@ def wrong_reads(initial: Readable, steps: Sequence[Step]) -> Iterator[str]:
     for point, step in enumerate(steps):
         if isinstance(step.label, Mark):
             number = step.label.action.number
-            if step.label.phase is Phase.BEGUN:
+            if step.label.phase is ActionPhase.BEGUN:
                 begun[number] = point
                 actions.append(step.label.action)
                 continue
             over[number] = point
-            if step.label.phase is Phase.ENDED:
+            if step.label.phase is ActionPhase.ENDED:
                 succeeded.add(number)
     spans = [
-        _Span(
+        _Lifetime(
             action,
             begun[action.number],
             over.get(action.number, len(steps)),
@@ -60,11 +60,11 @@ def wrong_reads(initial: Readable, steps: Sequence[Step]) -> Iterator[str]:
             yield from _judge(step.label, point, spans, initial)
 
 
-def _judge(read: ReadMark, point: int, spans: Sequence[_Span], initial: Readable) -> Iterator[str]:
+def _judge(read: ReadMark, point: int, spans: Sequence[_Lifetime], initial: InitialContent) -> Iterator[str]:
     for at in range(0, len(read.data), SECTOR_SIZE):
         sector = (read.offset + at) // SECTOR_SIZE
         found = read.data[at : at + SECTOR_SIZE]
-        touching = [_Span(None, -1, -1, succeeded=True)]
+        touching = [_Lifetime(None, -1, -1, succeeded=True)]
         touching += [
             span for span in spans if span.action and sector in span.action.sectors and span.begun < point
         ]

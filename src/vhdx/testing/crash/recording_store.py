@@ -5,7 +5,7 @@
         disk.pwrite(b"...", 0)
         store.mark("written")
         disk.flush()
-    store.steps                  # what happened, in order: what crash_states works on
+    store.steps                  # what happened, in order: what `CrashEnumerator` works on
 
 A change is pending from the moment it is issued. A flush makes durable what had returned before it began, at
 the moment it completes; what was still under way, or issued meanwhile, stays pending. What a failed flush
@@ -185,15 +185,23 @@ class RecordingStore:
         """Clear a range, extending the file if need be. Raises: what a fault holds, part of it done."""
         self._change(Call.WRITE_ZEROES, ChangeKind.ZERO, file_offset, length)
 
-    def punch_hole(self, length: int, file_offset: int) -> None:
-        """Clear a range inside the file. Raises: what a fault holds, part of it done."""
-        self._change(Call.PUNCH_HOLE, ChangeKind.ZERO, file_offset, length)
+    can_punch = True
+    can_zero_unwritten = False
 
-    def reserve(self, length: int, file_offset: int) -> None:  # noqa: ARG002
+    def reserve(self, length: int, file_offset: int) -> bool:  # noqa: ARG002
         """Take host space, which changes nothing here. Raises: what a fault holds."""
         self.checkpoint("reserve")
         if self.fault is not None and self.fault.due(Call.RESERVE):
             raise self.fault.error
+        return True
+
+    def punch_hole(self, length: int, file_offset: int) -> None:
+        """Clear a range inside the file. Raises: what a fault holds, part of it done."""
+        self._change(Call.PUNCH_HOLE, ChangeKind.ZERO, file_offset, length)
+
+    def zero_unwritten(self, length: int, file_offset: int, *, may_punch: bool) -> bool:  # noqa: ARG002
+        """There is no way but to write zeroes, or to punch."""
+        return False
 
     def truncate(self, size: int) -> None:
         """Set the length. Raises: what a fault holds."""

@@ -1,20 +1,22 @@
 """Tries every crash that a record allows, and counts what it tried."""
 
 import random
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from vhdx.testing.crash.history import History
-from vhdx.testing.crash.medium import Medium
-from vhdx.testing.crash.operations import DiskShape
+from vhdx.testing.crash.history import History, InitialContent
+from vhdx.testing.crash.limits import CrashLimits, Points
+from vhdx.testing.crash.medium import MediaFault, Medium
+from vhdx.testing.crash.operations import DiskShape, Driver, Operation
 from vhdx.testing.crash.oracle import Examined, Oracle, Violation
 from vhdx.testing.crash.pages import Content
-from vhdx.testing.crash.recording_store import Change, Step, StepKind
-from vhdx.testing.crash.states import CrashEnumerator, CrashLimits, CrashState, MediaFault, Points
+from vhdx.testing.crash.recording_store import Change, RecordingStore, Step, StepKind
+from vhdx.testing.crash.states import CrashEnumerator, CrashState
 from vhdx.testing.crash.subject import CrashSubject, ReplayEffect, fixed_entropy
 from vhdx.testing.crash.tally import CrashFinding, CrashTally, Moment, Side
 
-Roles = Callable[[Content, Sequence[Step]], list[Moment]]
+MomentNames = Callable[[Content, Sequence[Step]], list[Moment]]
 """Names what a writer had issued last after each number of steps of a record, from the file it began with."""
 
 _NESTED: Final = CrashLimits(
@@ -22,8 +24,33 @@ _NESTED: Final = CrashLimits(
 )
 
 
-def _no_roles(_: Content, steps: Sequence[Step]) -> list[Moment]:
+_NO_LIMITS: Final = CrashLimits()
+
+
+def _one_name(_: Content, steps: Sequence[Step]) -> list[Moment]:
     return [Moment("any", None)] * (len(steps) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPlan:
+    """How to try the crashes of records, and when to stop."""
+
+    limits: CrashLimits = _NO_LIMITS
+    nested_limit: int = 4
+    """How many second crashes are tried after a state that needs a replay: in the replay, and in what follows it.
+
+    After every fourth of the other states one is tried. After every second state of which the medium has lost a
+    piece, one is tried while the writer changes what it keeps twice. 0: none at all.
+    """
+    max_states: int | None = None
+    """The run is done after so many distinct states; None: no limit."""
+    max_findings: int = 1
+    """The run is done after so many violations."""
+    moment_names: MomentNames = _one_name
+
+
+_THOROUGH: Final = CrashPlan()
+_EVERYWHERE: Final = Points()
 
 
 class CrashRun:
@@ -33,38 +60,25 @@ class CrashRun:
         self,
         subject: CrashSubject,
         shape: DiskShape,
+        plan: CrashPlan = _THOROUGH,
         *,
-        limits: CrashLimits | None = None,
-        nested_limit: int = 4,
-        roles: Roles = _no_roles,
         tally: CrashTally | None = None,
-        max_states: int | None = None,
-        max_findings: int = 1,
         seed: int | str = 0,
     ) -> None:
-        """`nested_limit`: moments of what follows a crash at which a second one is tried.
-
-        So many for a state that needs a replay, one for every fourth of the others; and for every second one of
-        which the medium has lost a piece, one while the writer changes what it keeps twice.
-        It stops after `max_states` distinct states, or after `max_findings` violations.
-        """
+        """`tally`: where to count, if several runs are to be counted together."""
         self.subject = subject
+        self.plan = plan
         self.oracle = Oracle(subject, shape)
         self.tally = tally or CrashTally()
-        self.limits = limits or CrashLimits()
-        self.nested_limit = nested_limit
-        self.max_states = max_states
-        self.max_findings = max_findings
-        self._roles = roles
-        self._faults = subject.media_faults() if self.limits.media_faults else ()
+        self._faults = subject.media_faults() if plan.limits.media_faults else ()
         self._random = random.Random(seed)
 
     @property
     def is_done(self) -> bool:
         """Whether there is no point in going on."""
-        tally = self.tally
-        enough = self.max_states is not None and tally.distinct >= self.max_states
-        return enough or len(tally.findings) >= self.max_findings
+        tally, plan = self.tally, self.plan
+        enough = plan.max_states is not None and tally.distinct >= plan.max_states
+        return enough or len(tally.findings) >= plan.max_findings
 
     def run(
         self,
@@ -73,15 +87,14 @@ class CrashRun:
         history: History,
         *,
         workload: str = "",
-        first_point: int = 0,
-        only_points: Container[int] | Points | None = None,
+        points: Points = _EVERYWHERE,
     ) -> None:
-        """Try the crashes of one record. `history` is what the disk may hold at its beginning.
+        """Try the crashes of one record.
 
-        The points are those of `CrashEnumerator`.
+        `start`: the file at its beginning; `history`: what the disk may hold then; `workload`: what findings call it.
         """
         epoch = 0
-        moments = self._roles(start if isinstance(start, Content) else start.content, steps)
+        moments = self.plan.moment_names(start if isinstance(start, Content) else start.content, steps)
 
         def observe(label: object) -> bool:
             nonlocal epoch
@@ -92,15 +105,13 @@ class CrashRun:
         enumerator = CrashEnumerator(
             start,
             steps,
-            limits=self.limits,
+            limits=self.plan.limits,
             media_faults=self._faults,
-            observer=observe,
-            first_point=first_point,
-            only_points=only_points,
+            points=points,
             seed=self._random.getrandbits(32),
         )
         judged: set[tuple[int, int]] = set()
-        for state in enumerator:
+        for state in enumerator.states(observe):
             if (state.digest, epoch) not in judged:
                 judged.add((state.digest, epoch))
                 violation = self._judge(state, history, enumerator.medium)
@@ -123,20 +134,22 @@ class CrashRun:
         is_new = state.digest not in tally.seen
         with fixed_entropy(f"after {state.digest}"):
             examined = self.oracle.examine(content, history, fault=state.fault, check=is_new)
+            tally.revisited += not is_new
+            if isinstance(examined, Violation):
+                return examined
             if not is_new:
-                tally.revisited += 1
-                return examined.violation
+                return None
             effect = self._count(state, content, examined)
-            if not isinstance(effect, ReplayEffect):
+            if isinstance(effect, Violation):
                 return effect
             violation = self.oracle.go_on(examined, state.digest, state.fault)
-        if violation is None and self.nested_limit:
+        if violation is None and self.plan.nested_limit:
             return self._interrupt(state, content, examined, medium, is_dirty=effect.is_dirty)
         return violation
 
     def _count(self, state: CrashState, content: Content, examined: Examined) -> ReplayEffect | Violation:
-        """Count a new state, and what its replay does, unless something is wrong with it."""
-        effect = examined.violation or self.oracle.replay(content, examined)
+        """Count a new state, and what its replay does, unless something is wrong with that."""
+        effect = self.oracle.replay(content, examined)
         if isinstance(effect, ReplayEffect):
             changes = effect.replayed is not content
             self.tally.count(state.digest, is_dirty=effect.is_dirty, changes_bytes=changes)
@@ -152,24 +165,21 @@ class CrashRun:
 
         The medium may lose what is being written then; what was at rest it has lost the first time, or never.
         """
-        assert examined.windows is not None
-        assert examined.store is not None
         steps = examined.store.steps
         points, seed = self._second_points(state, steps, is_dirty=is_dirty), self._random.getrandbits(32)
         if not points:
             return None
         history = History(examined.windows)
-        moments = self._roles(content, steps)
+        moments = self.plan.moment_names(content, steps)
         enumerator = CrashEnumerator(
             medium.branch(state.delta),
             steps,
             limits=_NESTED,
             media_faults=self._faults,
-            observer=history.observe,
-            only_points=points,
+            points=Points.at(points),
             seed=seed,
         )
-        for nested in enumerator:
+        for nested in enumerator.states(history.observe):
             violation = self._judge_second(nested, history, state.fault or nested.fault)
             if violation is not None:
                 return Violation(violation.kind, f"{violation.detail}; second {nested}")
@@ -185,7 +195,7 @@ class CrashRun:
         if state.faults:
             twice = [point for point in issued if self._is_kept_twice(steps[point - 1].change)]
             return frozenset(chosen + self._random.sample(twice, min(len(twice), state.digest % 2)))
-        count = self.nested_limit if is_dirty else int(state.digest % 4 == 2)
+        count = self.plan.nested_limit if is_dirty else int(state.digest % 4 == 2)
         return frozenset(chosen + self._random.sample(points + issued, min(len(points + issued), count)))
 
     def _is_kept_twice(self, change: Change | None) -> bool:
@@ -198,8 +208,33 @@ class CrashRun:
         content = nested.content()
         with fixed_entropy(f"after {nested.digest}"):
             examined = self.oracle.examine(content, history, label="again: ", fault=fault, check=is_new)
-            effect = self._count(nested, content, examined) if is_new else examined.violation
+            if isinstance(examined, Violation):
+                return examined
+            effect = self._count(nested, content, examined) if is_new else None
         if isinstance(effect, Violation):
             return effect
         self.tally.nested += is_new
         return None
+
+
+def try_crashes(
+    subject: CrashSubject,
+    shape: DiskShape,
+    start: Content,
+    operations: Iterable[Operation],
+    *,
+    initial: InitialContent,
+    plan: CrashPlan = _THOROUGH,
+) -> CrashTally:
+    """Do operations on a file that begins as `start`, close it, and try every crash of that.
+
+    `initial`: what the disk holds before the first operation. Raises: what an operation does.
+    """
+    store = RecordingStore(start)
+    driver = Driver(subject, store, shape)
+    driver.perform_all(operations)
+    driver.close()
+    run = CrashRun(subject, shape, plan)
+    run.judge_closed(store.content, "the operations")
+    run.run(store.start, store.steps, History(initial), workload="the operations")
+    return run.tally

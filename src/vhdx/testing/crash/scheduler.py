@@ -2,8 +2,8 @@
 
     scheduler = Scheduler(seeded(7))
     store = RecordingStore(image, checkpoint=scheduler.checkpoint)
-    with vhdx.open(store, "r+", sync=scheduler) as disk:
-        scheduler.run(lambda: disk.pwrite(b"...", 0), disk.flush)
+    device = subject.open(store, scheduler)
+    scheduler.run(lambda: device.pwrite(b"...", 0), device.flush)
 
 Another thread may go on at every call of the store and at every operation on a lock that the scheduler made. The
 same decisions give the same run. Threads that wait for each other for ever end with DeadlockError, and the
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from vhdx._sync import Mutex
 
 PATIENCE_SECONDS: Final = 120.0
-"""How long a run may take in all; longer means that a thread waits for something else than its turn."""
+"""How long a run may take in all. One that takes longer has a thread that waits for something else than its turn."""
 
 Chooser = Callable[[int | None, Sequence[int]], int]
 """Says which thread goes on: (the one that ran, if it can go on; all that can) to one of them."""

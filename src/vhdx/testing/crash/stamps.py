@@ -1,4 +1,4 @@
-"""Sectors that say whose they are: which write put them where, so that one in a wrong place can be named."""
+"""Test content: each sector names the write that put it there and its place, so a misplaced one is recognised."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ PARENT: Final = 1
 FIRST: Final = 2
 """Generation of what an image held before the test wrote to it; later ones count its sessions."""
 GARBAGE: Final = 0xDEAD
-"""Generation of what lies in file space that belongs to no block: nobody must ever see it."""
+"""Generation of what lies in file space that belongs to no block: no read may ever return it."""
 
 
 class Stamp(NamedTuple):
@@ -52,7 +52,7 @@ class Stamp(NamedTuple):
         return f"sector {self.sector} of {origin or f'write {self.write}'}"
 
 
-def stamps(write: int, offset: int, length: int, generation: int) -> bytes:
+def stamped_sectors(write: int, offset: int, length: int, generation: int) -> bytes:
     """Content for a range of a disk: whole sectors, offset and length in bytes."""
     first = offset // SECTOR_SIZE
     return b"".join(
@@ -63,7 +63,7 @@ def stamps(write: int, offset: int, length: int, generation: int) -> bytes:
 @lru_cache(maxsize=16)
 def garbage(length: int) -> bytes:
     """What file space holds that no block owns."""
-    return stamps(0, 0, length, GARBAGE)
+    return stamped_sectors(0, 0, length, GARBAGE)
 
 
 def describe_sector(data: bytes, sector: int) -> str:

@@ -7,58 +7,29 @@ subsets are tried, above it all prefixes, single drops, single keeps, pairs and 
 the newest one together with each other one, and any number of them at random. A crash is tried after every step
 of the record. Of the pieces that a file keeps twice, the medium may lose one at any time, and with the power all
 those that were being written, whatever was kept of the changes.
+
+The digest of a state is known before a byte of the file is put together; `content` puts it together.
 """
 
 import random
-from collections.abc import Callable, Container, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import replace
+from enum import Enum
 from itertools import combinations, product
 from typing import Final, NamedTuple
 
 from vhdx._units import div_ceil
-from vhdx.testing.crash.medium import Choice, Delta, Medium, Sector, sectors_of
+from vhdx.testing.crash.limits import CrashLimits, Points
+from vhdx.testing.crash.medium import Choice, Delta, MediaFault, Medium, Sector, sectors_of
 from vhdx.testing.crash.pages import SECTOR_SIZE, Content
 from vhdx.testing.crash.recording_store import Change, ChangeKind, Step, StepKind
 
 Plan = tuple[Choice, ...]
 """What a crash keeps of the pending changes."""
 
+_EVERYWHERE: Final = Points()
 _TORN: Final = 16
 """Changes that are torn together with the newest one, and ways to tear any, at one point."""
-
-
-class MediaFault(NamedTuple):
-    """A piece of a file that the medium lost: it holds garbage from now on."""
-
-    name: str
-    file_offset: int
-    garbage: bytes
-
-    def is_hit_by(self, change: Change) -> bool:
-        """Whether a change is one of the piece."""
-        return change.kind is ChangeKind.WRITE and change.file_offset == self.file_offset
-
-
-@dataclass(frozen=True, slots=True)
-class CrashLimits:
-    """How thoroughly to look."""
-
-    all_subsets: int = 10
-    """Pending changes up to which every subset is tried."""
-    random_subsets: int = 32
-    """Tried above that."""
-    every_tear: int = 16
-    """Sectors of a change up to which every prefix and every single loss is tried."""
-    random_tears: int = 2
-    per_point: int | None = None
-    """States tried at one point; None: no limit. The plainest ones are never left out.
-
-    Losses of the medium come on top: each is tried with all that is pending, with nothing, and with an eighth
-    as many other subsets; without a limit, with every prefix, single drop and single keep.
-    """
-    media_faults: bool = True
-    faults_at_rest: bool = True
-    """Whether the medium may lose pieces that nobody is writing."""
 
 
 class CrashState(NamedTuple):
@@ -101,21 +72,16 @@ class CrashState(NamedTuple):
         return f"crash after step {self.point}, of what was pending kept: {kept}{fault}"
 
 
-class Points(NamedTuple):
-    """Some points of a record, drawn by the seed of the enumeration that is given them."""
-
-    candidates: tuple[int, ...]
-    wanted: int
-    always: tuple[int, ...]
-    """Those that are among them whatever is drawn."""
-
-    def drawn(self, seed: int) -> frozenset[int]:
-        """Draw them."""
-        return frozenset([*self.always, *random.Random(seed).sample(self.candidates, self.wanted)])
-
-
 Observer = Callable[[object], bool]
-"""Is told every mark as the enumeration passes it; true: what is allowed has become less."""
+"""Is shown a mark of the record; true: from now on less is allowed than before."""
+
+
+class _New(Enum):
+    """Which states after a step can show something that no state before it could."""
+
+    NOTHING = "none"
+    NEWEST = "those that keep something of the newest change"
+    ALL = "all"
 
 
 class CrashEnumerator:
@@ -128,44 +94,42 @@ class CrashEnumerator:
         *,
         limits: CrashLimits | None = None,
         media_faults: Sequence[MediaFault] = (),
-        observer: Observer = lambda _: False,
-        first_point: int = 0,
-        only_points: Container[int] | Points | None = None,
+        points: Points = _EVERYWHERE,
         seed: int = 0,
     ) -> None:
-        """`first_point`: steps up to which no crash is tried, because it has been.
-
-        `only_points`: numbers of steps after which a crash is tried, or how to draw them; None: after all.
-        """
         self.medium = start if isinstance(start, Medium) else Medium(start)
         self.pending: list[Change] = []
         self.point = 0
         self._steps = steps
         self._limits = limits or CrashLimits()
         self._faults = media_faults if self._limits.media_faults else ()
-        self._observer = observer
-        self._first_point = first_point
-        self._only_points = only_points.drawn(seed) if isinstance(only_points, Points) else only_points
+        self._first_point = points.first
+        self._chosen = points.drawn(seed)
         self._random = random.Random(seed)
         self._written: dict[int, dict[int, Sector]] = {}
         self._dropped: set[int] = set()
         """Changes that a failed flush should have made durable, and no later one will."""
 
     def __iter__(self) -> Iterator[CrashState]:
-        if self._first_point == 0 and self._only_points is None:
+        return self.states(lambda _: False)
+
+    def states(self, observe: Observer) -> Iterator[CrashState]:
+        """The states, one moment after the other; `observe` is shown every mark as the enumeration passes it."""
+        if self._first_point == 0 and self._chosen is None:
             yield from self._states(newest_only=False)
         for point, step in enumerate(self._steps, 1):
             self.point = point
-            fresh = self._pass(step)
-            if self._only_points is not None:
-                if point in self._only_points:
+            new = self._pass(step, observe)
+            if self._chosen is not None:
+                if point in self._chosen:
                     yield from self._states(newest_only=False)
-            elif point == self._first_point or (point > self._first_point and fresh is not None):
-                yield from self._states(newest_only=not fresh and point > self._first_point)
+            elif point == self._first_point:
+                yield from self._states(newest_only=False)
+            elif point > self._first_point and new is not _New.NOTHING:
+                yield from self._states(newest_only=new is _New.NEWEST)
 
-    def _pass(self, step: Step) -> bool | None:
-        """Go over a step. None: nothing new can be seen; true: every state is new; false: those with the
-        newest change are."""
+    def _pass(self, step: Step, observe: Observer) -> _New:
+        """Go over a step; tell what a crash just after it can show that a crash just before it cannot."""
         match step.kind:
             case StepKind.ISSUED:
                 assert step.change is not None
@@ -173,17 +137,17 @@ class CrashEnumerator:
                 before = [written[change.number] for change in self.pending]
                 written[step.change.number] = self.medium.written_by(step.change, before)
                 self.pending.append(step.change)
-                return False
+                return _New.NEWEST
             case StepKind.FLUSHED:
                 self._make_durable({change.number for change in step.covered})
-                return True
+                return _New.ALL
             case StepKind.FLUSH_FAILED:
                 self._dropped.update(change.number for change in step.covered)
-                return None
+                return _New.NOTHING
             case StepKind.MARK:
-                return self._observer(step.label) or None
+                return _New.ALL if observe(step.label) else _New.NOTHING
             case StepKind.RETURNED | StepKind.FLUSH_BEGUN:
-                return None
+                return _New.NOTHING
 
     def _make_durable(self, covered: Set[int]) -> None:
         """A flush has completed. Of what an earlier one failed to make durable, only the length of the file is."""
@@ -347,17 +311,3 @@ def durable_content(start: Content, steps: Sequence[Step]) -> Content:
         for change in step.covered if step.kind is StepKind.FLUSHED else ():
             change.apply(content)
     return content
-
-
-def some_points(
-    steps: Sequence[Step], count: int | None, *, first: int = 1, always: Sequence[int] = ()
-) -> Points | None:
-    """Moments of a record at which to try a crash: so many, which the run's seed decides on; None: all.
-
-    They are just after a change, a completed flush or a mark; those of `always` are among them.
-    """
-    kinds = (StepKind.ISSUED, StepKind.FLUSHED, StepKind.MARK)
-    points = [point for point, step in enumerate(steps, 1) if point >= first and step.kind in kinds]
-    if count is None or count >= len(points):
-        return None
-    return Points(tuple(points), count, tuple(always))

@@ -1,4 +1,4 @@
-"""What `DirectDevice` promises beyond `WritableDevice`."""
+"""Tests of what `DirectDevice` promises beyond `WritableDevice`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PlaceSuite(DeviceSuite):
-    """The half of `DirectDeviceSuite` that a device which is open for reading can keep, too."""
+    """The part of `DirectDeviceSuite` that holds for a device that is open for reading, too."""
 
     has_places: ClassVar[bool] = True
     """Whether the device stands in a file that can be read at an offset: then some range must have a place."""
@@ -31,7 +31,7 @@ class PlaceSuite(DeviceSuite):
         raise NotImplementedError
 
     def test_what_stands_at_a_place_is_the_content(self, device: DirectDevice, content: bytearray) -> None:
-        """Of any range that has one; and where extents name a place, it is the same."""
+        """Where an extent names a place as well, it is the same one."""
         places = 0
         with _pinned(device):
             for offset, length in [*probes(device), *((e.offset, e.length) for e in device.extents())]:
@@ -46,9 +46,9 @@ class PlaceSuite(DeviceSuite):
         assert bool(places) == self.has_places
 
     def test_what_is_no_range_has_no_place(self, device: DirectDevice) -> None:
-        """Outside the device, or empty; and writing there is no writing in place."""
+        """A range outside the device, or an empty one; and a write there is no write in place."""
         if device.limits.writable:
-            device.pwrite(device.pread(1, 0), 0)  # whatever has to be begun has begun
+            device.pwrite(device.pread(1, 0), 0)  # a device may begin a session with its first write
         with _pinned(device):
             for offset, length in [*outside(device.size), (0, 0), (device.size, 0)]:
                 assert device.place(offset, length) is None
@@ -56,12 +56,11 @@ class PlaceSuite(DeviceSuite):
                 assert not device.writes_in_place(offset, length)
 
     def test_device_that_is_not_writable_writes_nothing_in_place(self, device: DirectDevice) -> None:
-        """Of course."""
         if not device.limits.writable:
             assert not any(device.writes_in_place(offset, length) for offset, length in probes(device))
 
     def test_closed_device_has_no_places(self, device: DirectDevice) -> None:
-        """Not even for who took a pin before, or has written."""
+        """Not even under a pin that was taken before, nor for a range that has been written."""
         if device.limits.writable:
             device.pwrite(b"w" * device.limits.allocation_size, 0)
             assert device.writes_in_place(0, 1)
@@ -85,7 +84,7 @@ class DirectDeviceSuite(PlaceSuite, WritableDeviceSuite):
     def test_written_units_have_places_which_writes_in_place_keep(
         self, device: DirectDevice, content: bytearray
     ) -> None:
-        """Whoever is told that a write is in place finds it where the old content stood."""
+        """What a write in place has written is found where the old content stood."""
         unit = device.limits.allocation_size
         device.pwrite(b"u" * unit, unit)
         content[unit : 2 * unit] = b"u" * unit
@@ -106,7 +105,7 @@ class DirectDeviceSuite(PlaceSuite, WritableDeviceSuite):
         assert device.pread(device.size, 0) == content
 
     def test_what_gave_up_its_space_is_not_written_in_place(self, device: DirectDevice) -> None:
-        """A unit that has no place of its own any more needs one."""
+        """A write needs new space where a unit has lost its own."""
         unit = device.limits.allocation_size
         for give_up in (device.trim, device.write_zeroes):
             device.pwrite(b"u" * unit, unit)
@@ -114,8 +113,10 @@ class DirectDeviceSuite(PlaceSuite, WritableDeviceSuite):
             has_place = device.place(unit, unit) is not None
             assert device.writes_in_place(unit, unit) == has_place or not self.has_places
 
-    def test_space_that_was_placed_is_nobody_elses_until_it_is_unpinned(self, device: DirectDevice) -> None:
-        """Whoever trims it, flushes, and takes new space meanwhile."""
+    def test_space_that_was_placed_is_given_to_nothing_else_until_it_is_unpinned(
+        self, device: DirectDevice
+    ) -> None:
+        """Even if it is trimmed, flushed, and new space is taken meanwhile."""
         unit = device.limits.allocation_size
         count = min(4, device.size // unit)
         for number in range(count):
@@ -130,7 +131,7 @@ class DirectDeviceSuite(PlaceSuite, WritableDeviceSuite):
                 device.pwrite(bytes((letter,)) * (count * unit), 0)
                 device.flush()
                 for place in filter(None, places):
-                    # A device that moves nothing shows what is written; one that does must not.
+                    # If the content has stayed where it was, what is written shows there; otherwise it must not.
                     assert stays or set(_read(place, unit)) <= {0, ord("u")}
         for letter in b"de":
             device.trim(count * unit, 0)

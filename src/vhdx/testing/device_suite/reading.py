@@ -1,4 +1,4 @@
-"""What `BlockDevice` promises."""
+"""Tests of what `BlockDevice` promises."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ class DeviceSuite:
     def test_content_is_read_as_a_whole_and_in_any_piece(
         self, device: BlockDevice, content: bytearray
     ) -> None:
-        """Both ways of reading."""
         assert device.size == len(content)
         for offset, length in probes(device):
             expected = content[offset : offset + length]
@@ -68,7 +67,7 @@ class DeviceSuite:
     def test_any_writable_buffer_is_filled_and_not_kept(
         self, device: BlockDevice, content: bytearray
     ) -> None:
-        """Items of any size, any number of dimensions."""
+        """Buffers with items of any size and with any number of dimensions."""
         numbers = array("I", [0] * 64)
         device.pread_into(numbers, 2)
         assert numbers.tobytes() == content[2 : 2 + 64 * numbers.itemsize]
@@ -82,7 +81,7 @@ class DeviceSuite:
         plain.append(1)
 
     def test_buffer_that_cannot_be_filled_is_refused(self, device: BlockDevice) -> None:
-        """One that is read-only, and one with gaps."""
+        """A read-only one, and one with gaps."""
         with pytest.raises(_REFUSED_BUFFER):
             device.pread_into(bytes(8), 0)
         spaced = bytearray(b"?" * 16)
@@ -91,7 +90,6 @@ class DeviceSuite:
         assert spaced == b"?" * 16
 
     def test_length_of_zero_does_nothing(self, device: BlockDevice) -> None:
-        """Anywhere up to the end."""
         for offset in (0, 1, device.size):
             assert device.pread(0, offset) == b""
             device.pread_into(bytearray(), offset)
@@ -102,7 +100,6 @@ class DeviceSuite:
         assert list(device.extents(device.size)) == []
 
     def test_range_outside_is_refused_at_once(self, device: BlockDevice) -> None:
-        """By every call, before anything is done."""
         for offset, length in outside(device.size):
             with pytest.raises(RequestError):
                 device.pread(length, offset)
@@ -119,17 +116,14 @@ class DeviceSuite:
                 assert buffer == b"?" * length
 
     def test_cache_is_a_hint_that_changes_nothing(self, device: BlockDevice, content: bytearray) -> None:
-        """Of any range."""
         for offset, length in probes(device):
             device.cache(length, offset)
         assert device.pread(device.size, 0) == content
 
     def test_extents_cover_the_device_and_are_true(self, device: BlockDevice, content: bytearray) -> None:
-        """In order, without gaps, joined."""
         assert_extents_are_true(device, content)
 
     def test_extents_of_a_part_are_a_part_of_the_extents(self, device: BlockDevice) -> None:
-        """To the byte."""
         whole = list(device.extents())
         for offset, length in probes(device):
             assert list(device.extents(offset, length)) == list(clipped(whole, offset, length))
@@ -137,12 +131,10 @@ class DeviceSuite:
         assert list(device.extents(middle)) == list(clipped(whole, middle, device.size))
 
     def test_ranges_have_the_content(self, device: BlockDevice, content: bytearray) -> None:
-        """Of any piece."""
         for offset, length in probes(device):
             assert_ranges_are_true(device, content, offset, length)
 
     def test_many_threads_may_read_at_once(self, device: BlockDevice, content: bytearray) -> None:
-        """Each gets its own bytes."""
 
         def read(number: int) -> bool:
             right = True
@@ -155,7 +147,6 @@ class DeviceSuite:
             assert all(pool.map(read, range(_THREADS)))
 
     def test_limits_are_sizes_that_the_device_can_have(self, device: BlockDevice) -> None:
-        """Powers of two, each a part of the next."""
         limits = device.limits
         sizes = (limits.minimum_io_size, limits.preferred_io_size, limits.allocation_size)
         assert all(size > 0 and size & (size - 1) == 0 for size in sizes)
@@ -163,7 +154,6 @@ class DeviceSuite:
         assert device.size % limits.minimum_io_size == 0
 
     def test_device_that_is_not_writable_refuses_every_change(self, device: Any, content: bytearray) -> None:
-        """Where it has the calls."""
         if device.limits.writable or not hasattr(device, "pwrite"):
             return
         changes: list[Callable[[], object]] = [
@@ -178,7 +168,6 @@ class DeviceSuite:
         assert device.pread(device.size, 0) == content
 
     def test_closed_device_refuses_every_call_but_another_close(self, device: BlockDevice) -> None:
-        """Also what was open before."""
         device.close()
         device.close()
         calls: list[Callable[[], object]] = [

@@ -1,4 +1,4 @@
-"""What can be asked of a device whose content is known."""
+"""Ranges to try on a device, and whether what it says of them is true, its content being known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def probes(device: BlockDevice) -> list[tuple[int, int]]:
-    """Ranges worth a look, (offset, length): at the ends, and across and beside units' boundaries."""
+    """Ranges at which mistakes show: at the ends, and across and beside the boundaries of units. (offset, length)."""
     size, limits = device.size, device.limits
     sector = max(limits.minimum_io_size, 512)
     step = max(limits.allocation_size, size // 16)
@@ -60,7 +60,7 @@ def assert_extents_are_true(device: BlockDevice, content: Buffer) -> None:
 
 def _assert_extent_is_true(device: BlockDevice, extent: Extent, content: Buffer) -> None:
     assert extent.depth >= 0
-    assert extent.present or extent.hole, f"{extent}: nobody decides, and yet it is data"
+    assert extent.present or extent.hole, f"{extent}: it is data, and yet no file decides what is read"
     assert extent.file_offset is None or extent.data, f"{extent}: a place in a file without data"
     if extent.unreadable:
         with pytest.raises(Exception, match=r"."):

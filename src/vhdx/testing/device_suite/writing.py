@@ -1,4 +1,4 @@
-"""What `WritableDevice` promises beyond `BlockDevice`, of devices that are open for writing."""
+"""Tests of what `WritableDevice` promises beyond `BlockDevice`, for devices that are open for writing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class WritableDeviceSuite(DeviceSuite):
     def test_written_bytes_are_read_back_and_nothing_else_changes(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Any piece, with and without `fua`."""
         numbers = random.Random(1)
         for number, (offset, length) in enumerate(probes(device)[1:]):
             data = numbers.randbytes(length)
@@ -54,7 +53,6 @@ class WritableDeviceSuite(DeviceSuite):
     def test_zeroed_ranges_read_as_zeroes_and_nothing_else_changes(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Whether space may be given up or not."""
         for number, (offset, length) in enumerate(probes(device)[1:]):
             device.write_zeroes(length, offset, may_unmap=number % 2 == 0, fua=number % 8 == 1)
             content[offset : offset + length] = bytes(length)
@@ -64,7 +62,7 @@ class WritableDeviceSuite(DeviceSuite):
     def test_trimmed_ranges_read_as_before_or_as_zeroes(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Whole units as zeroes if the device says that it can trim; and nothing else changes."""
+        """If `limits` says that the device trims natively, whole units read as zeroes. Nothing else changes."""
         for offset, length in reversed(probes(device)):
             device.trim(length, offset)
             self._take_over_trim(device, content, offset, length)
@@ -88,7 +86,7 @@ class WritableDeviceSuite(DeviceSuite):
     def test_trim_and_fast_zeroes_do_what_the_limits_say(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Of a whole unit: natively it becomes a hole, otherwise it stays, or the request is refused."""
+        """A whole unit becomes a hole if the ability is native; otherwise it stays, or the request is refused."""
         unit = device.limits.allocation_size
         for call in ("trim", "zero"):
             device.pwrite(b"u" * unit, unit)
@@ -115,7 +113,6 @@ class WritableDeviceSuite(DeviceSuite):
     def test_fast_zeroes_are_all_there_or_refused_with_nothing_done(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Of any range, and whatever space must be kept."""
         for number, (offset, length) in enumerate(reversed(probes(device))):
             try:
                 device.write_zeroes(length, offset, may_unmap=number % 2 == 0, fast_only=True)
@@ -128,7 +125,7 @@ class WritableDeviceSuite(DeviceSuite):
     def test_any_contiguous_buffer_is_written_and_not_kept(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Items of any size, any number of dimensions, read-only or not; one with gaps is refused."""
+        """With items of any size, any number of dimensions, read-only or not; one with gaps is refused."""
         numbers = array("I", range(64))
         device.pwrite(numbers, 3)
         content[3 : 3 + 64 * numbers.itemsize] = numbers.tobytes()
@@ -150,7 +147,7 @@ class WritableDeviceSuite(DeviceSuite):
     def test_change_of_nothing_or_outside_does_nothing(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Lengths of zero are no errors, ranges outside are."""
+        """A length of zero is no error, a range outside is one."""
         for offset in (0, 1, device.size):
             device.pwrite(b"", offset)
             device.write_zeroes(0, offset)
@@ -173,7 +170,7 @@ class WritableDeviceSuite(DeviceSuite):
     def test_any_history_leaves_what_a_plain_buffer_has(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Writes, zeroes, trims and flushes, in the order of a seed."""
+        """A random history of writes, zeroes, trims and flushes, from a fixed seed."""
         numbers = random.Random(2)
         ranges = [*probes(device)[1:]]
         for _ in range(150):
@@ -198,7 +195,7 @@ class WritableDeviceSuite(DeviceSuite):
     def test_threads_that_write_side_by_side_lose_no_byte(
         self, device: WritableDevice, content: bytearray
     ) -> None:
-        """Not even in one sector; and who reads meanwhile sees old bytes or new ones, no others."""
+        """Not even inside one sector; a read meanwhile returns old bytes or new ones, and no others."""
         for offset, length in _windows(device):
             before = bytes(content[offset : offset + length])
             with ThreadPoolExecutor(_WRITERS + 1) as pool:
@@ -211,7 +208,6 @@ class WritableDeviceSuite(DeviceSuite):
             assert device.pread(device.size, 0) == content
 
     def test_closed_device_refuses_every_change(self, device: WritableDevice) -> None:
-        """Also if there was something to make durable."""
         device.pwrite(b"x", 5)
         device.close()
         calls: list[Callable[[], object]] = [
@@ -227,7 +223,7 @@ class WritableDeviceSuite(DeviceSuite):
 
 
 def _windows(device: WritableDevice) -> list[tuple[int, int]]:
-    """Where threads meet: across the first unit's end, and at the end of the disk. (offset, length)."""
+    """Ranges (offset, length) that threads write to: across the first unit's end, and at the end of the disk."""
     unit = device.limits.allocation_size
     length = min(60_000, device.size // 2)
     return [(max(0, unit - length // 2), length), (device.size - length, length)]

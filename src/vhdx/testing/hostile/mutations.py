@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 from vhdx._units import GIB, KIB, MIB, TIB
-from vhdx.testing.hostile.mutation_canvas import Canvas
-from vhdx.testing.hostile.mutation_fields import Field
-from vhdx.testing.hostile.mutation_floods import (
+from vhdx.testing.hostile.anatomy import Field
+from vhdx.testing.hostile.canvas import Canvas
+from vhdx.testing.hostile.floods import (
     crowd_metadata,
     enlarge_disk,
     fill_bat,
@@ -15,7 +15,7 @@ from vhdx.testing.hostile.mutation_floods import (
     move_region,
     rewrite_locator,
 )
-from vhdx.testing.hostile.mutation_values import some_offset, wrong_value
+from vhdx.testing.hostile.values import some_offset, wrong_value
 
 
 def _some_field(canvas: Canvas) -> Field:

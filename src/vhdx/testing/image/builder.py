@@ -25,39 +25,13 @@ from vhdx.format.log import LogChange
 from vhdx.format.sector_bitmap import set_bits
 from vhdx.storage.base import StoreKind, pread_zero_extended
 from vhdx.storage.memory import MemoryStore
-from vhdx.testing.image.description import ImageDescription, Kind, sound_locator
+from vhdx.testing.image.description import ImageDescription, sound_locator
 from vhdx.testing.image.layout import render
-from vhdx.testing.image.log_entries import LOG_GUID, LogEntry, log_run
+from vhdx.testing.image.log_entries import LOG_GUID, LogEntryFields, log_run
 
 
 class ImageBuilder(ImageDescription):
-    """See the module."""
-
-    def __init__(
-        self,
-        virtual_size: int = 8 * MIB,
-        block_size: int = MIB,
-        *,
-        logical_sector_size: int = 512,
-        physical_sector_size: int = 4096,
-        kind: Kind = "dynamic",
-        name: str = "disk",
-        log_length: int = MIB,
-        disk_id: UUID | None = None,
-    ) -> None:
-        super().__init__(
-            virtual_size,
-            block_size,
-            logical_sector_size=logical_sector_size,
-            physical_sector_size=physical_sector_size,
-            kind=kind,
-            name=name,
-            log_length=log_length,
-            disk_id=disk_id,
-        )
-        if kind == "fixed":
-            for block in range(self.geometry.block_count):
-                self.add_block(block)
+    """A description of an image with the verbs that change it; see the module."""
 
     @classmethod
     def child_of(
@@ -138,7 +112,7 @@ class ImageBuilder(ImageDescription):
 
     # Log
 
-    def log_run(self, *groups: Sequence[LogChange], **options: Any) -> list[LogEntry]:
+    def log_run(self, *groups: Sequence[LogChange], **options: Any) -> list[LogEntryFields]:
         """Put adjacent entries into the log, one for each group; options are `log_entries.log_run`'s."""
         entries = log_run(groups, self.log_length, **options)
         self.log_entries += entries
@@ -146,7 +120,7 @@ class ImageBuilder(ImageDescription):
 
     def dirty_log(
         self, *groups: Sequence[LogChange], log_guid: UUID = LOG_GUID, **options: Any
-    ) -> list[LogEntry]:
+    ) -> list[LogEntryFields]:
         """Likewise, and make the headers name the log as in use. Change the returned entries for wounds."""
         self.each_header(log_guid=log_guid)
         return self.log_run(*groups, log_guid=log_guid, **options)

@@ -5,11 +5,12 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from vhdx._units import MIB, align_up
+from vhdx.format.bat import PayloadState, make_entry
 from vhdx.format.file_identifier import FileIdentifier
 from vhdx.format.geometry import Geometry
 from vhdx.format.guids import BAT_REGION, METADATA_REGION, PARENT_LOCATOR, guid_text
 from vhdx.format.metadata import IS_REQUIRED, IS_USER, KNOWN_ITEMS, DiskParameters
-from vhdx.testing.image.log_entries import LogEntry
+from vhdx.testing.image.log_entries import LogEntryFields
 from vhdx.testing.image.structures import (
     HeaderFields,
     LocatorFields,
@@ -66,20 +67,24 @@ class ImageDescription:
         self._end = self.data_offset
         self.headers = [self._sound_header(1), self._sound_header(2)]
         self.region_tables = [RegionTableFields(self._sound_regions()) for _ in range(2)]
-        self.locator: LocatorFields | None = None
-        if kind == "differencing":
-            self.locator = sound_locator(data_write_guid("parent"))
-        self.metadata = MetadataFields(
-            sound_items(self.geometry, physical_sector_size, self.disk_id, kind == "fixed")
-        )
+        items = sound_items(self.geometry, physical_sector_size, self.disk_id, kind == "fixed")
+        self.metadata = MetadataFields(items)
+        self.locator = sound_locator(data_write_guid("parent")) if self.geometry.has_parent else None
         self.bat: dict[int, int] = {}
         """BAT entries by index, as 64-bit numbers; the others are zero."""
         self.bitmaps: dict[int, tuple[int, bytearray]] = {}
         """Sector bitmaps by chunk: file offset and bits, 1 MiB each."""
         self.content: list[tuple[int, bytes]] = []
         """Bytes by file offset, later ones over earlier ones."""
-        self.log_entries: list[LogEntry] = []
+        self.log_entries: list[LogEntryFields] = []
         self.patches: list[tuple[int, bytes, bool]] = []
+        if kind == "fixed":
+            self._allocate_every_block()
+
+    def _allocate_every_block(self) -> None:
+        for block in range(self.geometry.block_count):
+            entry = make_entry(PayloadState.FULLY_PRESENT, self.allocate(self.geometry.block_size))
+            self.bat[self.geometry.entry_of_block(block)] = entry
 
     @property
     def linkage(self) -> UUID:

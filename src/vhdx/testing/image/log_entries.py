@@ -28,7 +28,7 @@ def zero_change(file_offset: int, length: int = SECTOR) -> LogChange:
 
 
 @dataclass(slots=True)
-class LogEntry:
+class LogEntryFields:
     """One log entry and where it stands in the ring. Bytes throughout."""
 
     position: int
@@ -101,15 +101,15 @@ def log_run(
     sequence_number: int = 1,
     tail: int | None = None,
     log_guid: UUID = LOG_GUID,
-) -> list[LogEntry]:
+) -> list[LogEntryFields]:
     """Describe adjacent entries with rising sequence numbers, one for each group of changes.
 
     `tail` is that of every entry; None is the position of the first.
     """
-    entries: list[LogEntry] = []
+    entries: list[LogEntryFields] = []
     at = position
     for index, changes in enumerate(groups):
-        entry = LogEntry(
+        entry = LogEntryFields(
             at % log_length,
             tuple(changes),
             sequence_number + index,

@@ -6,7 +6,7 @@ meant for sound images and those whose faults are tolerated, and raises ValueErr
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 from uuid import UUID
 
@@ -58,13 +58,10 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _checksum_is_right(data: bytes) -> bool:
-    stored: int = struct.unpack_from("<I", data, 4)[0]
-    return crc32c(data[:4] + bytes(4) + data[8:]) == stored
-
-
 class ReferenceImage:
     """One file of a chain."""
+
+    crc32c: Callable[[bytes], int] = staticmethod(crc32c)
 
     def __init__(self, source: object) -> None:
         """Read the structures of `source`: bytes, or anything with `size` and `pread_into`."""
@@ -98,8 +95,12 @@ class ReferenceImage:
 
     def _current_header(self) -> bytes:
         headers = [self.read_file(4096, offset) for offset in (0x10000, 0x20000)]
-        valid = [data for data in headers if data[:4] == b"head" and _checksum_is_right(data)]
+        valid = [data for data in headers if data[:4] == b"head" and self._checksum_is_right(data)]
         return max(valid, key=lambda data: int.from_bytes(data[8:16], "little"))
+
+    def _checksum_is_right(self, data: bytes) -> bool:
+        stored: int = struct.unpack_from("<I", data, 4)[0]
+        return self.crc32c(data[:4] + bytes(4) + data[8:]) == stored
 
     def _ring(self, position: int, length: int) -> bytes:
         """Bytes of the log, going on at its start where it ends."""
@@ -123,7 +124,7 @@ class ReferenceImage:
         if tail % SECTOR or tail >= self.log_length or 64 + 32 * count > length:
             return None
         entry = self._ring(position, length)
-        if not _checksum_is_right(entry):
+        if not self._checksum_is_right(entry):
             return None
         data_at = -(-(64 + 32 * count) // SECTOR) * SECTOR
         for index in range(count):
@@ -199,7 +200,7 @@ class ReferenceImage:
 
     def _read_metadata(self) -> None:
         tables = [self.read_file(0x10000, offset) for offset in (0x30000, 0x40000)]
-        table = next(data for data in tables if data[:4] == b"regi" and _checksum_is_right(data))
+        table = next(data for data in tables if data[:4] == b"regi" and self._checksum_is_right(data))
         regions: dict[bytes, int] = {}
         for index in range(int.from_bytes(table[8:12], "little")):
             entry = table[16 + 32 * index : 48 + 32 * index]

@@ -22,7 +22,7 @@ EMPTY_STATES = (
 MAX_BLOCKS = 6
 
 
-class Request(NamedTuple):
+class ReadRange(NamedTuple):
     """A range to read, in bytes."""
 
     offset: int
@@ -131,9 +131,9 @@ def dirty_images(draw: st.DrawFn) -> ImageBuilder:
 
 
 @st.composite
-def requests(draw: st.DrawFn, size: int, *, max_length: int = 64 * 1024) -> Request:
+def requests(draw: st.DrawFn, size: int, *, max_length: int = 64 * 1024) -> ReadRange:
     """A range of a disk of `size` bytes, often at the edges of sectors and blocks."""
     edges = [*range(0, size + 1, MIB), size]
     near = draw(st.sampled_from(edges)) + draw(st.integers(-70, 70)) * draw(st.sampled_from((1, 512, 4096)))
     offset = min(max(near, 0), size)
-    return Request(offset, min(draw(st.integers(0, max_length)), size - offset))
+    return ReadRange(offset, min(draw(st.integers(0, max_length)), size - offset))

@@ -1,0 +1,25 @@
+"""What a disk is read from: a device that is open already, or a file that is opened for the time being."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vhdx.blockdev.device import BlockDevice
+
+DiskSource = BlockDevice | str | os.PathLike[str]
+
+
+@contextmanager
+def open_source(source: DiskSource) -> Iterator[BlockDevice]:
+    """Use a disk while the context lasts. A device is the caller's, and stays open.
+
+    A path is opened in the format that its content shows, with the parents that lie beside it.
+    Raises: RequestError for a file of no known format; VhdxError, OSError.
+    """
+    if isinstance(source, str | os.PathLike):
+        from vhdx.disks.formats import open_for_reading
+
+        with open_for_reading(source) as disk:
+            yield disk
+    else:
+        yield source
