@@ -179,20 +179,25 @@ class WriteSession:
 
         After a crash before LogGuid is zero, the next open replays the same log, to the same end.
         """
-        store = self.store
-        size, may_grow = store.size(), not is_block_device(store)
-        for start, end in replay.zero_ranges:
-            if start < size:
-                store.write_zeroes(min(end, size) - start, start)
-                self._host_space.forget(end - start, start)
-        for sector in replay.store.patched_sectors():
-            file_offset = sector * LOG_SECTOR_SIZE
-            store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)
-        if may_grow and store.size() < replay.file_size:
-            store.truncate(replay.file_size)
-        store.flush()
+        self._put_zeroes(replay.zero_ranges)
+        self._put_sectors(replay.store, replay.store.patched_sectors())
+        if not is_block_device(self.store) and self.store.size() < replay.file_size:
+            self.store.truncate(replay.file_size)
+        self.store.flush()
         self._headers.update(log_guid=ZERO_GUID)
         replay.store.settle()
+
+    def _put_zeroes(self, ranges: Iterable[tuple[int, int]]) -> None:
+        size = self.store.size()
+        for start, end in ranges:
+            if start < size:
+                self.store.write_zeroes(min(end, size) - start, start)
+                self._host_space.forget(end - start, start)
+
+    def _put_sectors(self, replayed: ByteStore, sectors: Iterable[int]) -> None:
+        for sector in sectors:
+            file_offset = sector * LOG_SECTOR_SIZE
+            self.store.pwrite(pread(replayed, LOG_SECTOR_SIZE, file_offset), file_offset)
 
     def _make_log(self, space: Space) -> None:
         if not space.known_zero:
