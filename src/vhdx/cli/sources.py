@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from vhdx.cli.options import UsageError
 from vhdx.cli.output import complain, warn_unreliable
-from vhdx.disks.formats import FORMATS, RAW, Format, format_of_name
-from vhdx.format.recognise import PROBE_SIZE, recognise
+from vhdx.disks.formats import FORMATS, RAW, Format, format_of_content
 from vhdx.rules import Severity
-from vhdx.storage.base import both_ends, is_block_device, lock_warning_of
+from vhdx.storage.base import lock_warning_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,19 +58,16 @@ def _recognised(store: ByteStore, options: OpenOptions) -> Format:
 
     Raises: UsageError for a file of no known format, and for a raw disk that is to be written to.
     """
-    looks = recognise(*both_ends(store, PROBE_SIZE))
-    if looks.name is not None and looks.name in FORMATS:
-        return FORMATS[looks.name]
-    is_named_raw = is_block_device(store) or format_of_name(store.name) is RAW
-    if looks.name is not None or not is_named_raw:
+    found, looks = format_of_content(store)
+    if found is None:
         doubt = " all the same" if looks.name is not None else ""
         raise UsageError(
             f"{store.name}: not a VHDX but {looks}; if it is a raw disk{doubt}, say so with -f raw"
         )
-    if options.writable:
+    if found is RAW and options.writable:
         # Whoever writes decides what the content looks like, and so what would be opened next time.
         raise UsageError(
             f"{store.name}: a raw disk is written to only with -f raw, which never guesses: its content could be"
             " made to look like a VHDX"
         )
-    return RAW
+    return found

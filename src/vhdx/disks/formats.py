@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from vhdx.errors import RequestError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
 
     from vhdx.disks.layered_device import LayeredDevice
     from vhdx.disks.options import OpenOptions
+    from vhdx.format.recognise import FileKind
     from vhdx.storage.base import ByteStore
 
 FormatName = Literal["raw", "vhdx"]
@@ -73,3 +75,40 @@ def format_of_name(path: str) -> Format | None:
 
     suffix = PurePath(path).suffix.lower()
     return next((row for row in FORMATS.values() if suffix in row.suffixes), None)
+
+
+def format_of_content(store: ByteStore) -> tuple[Format | None, FileKind]:
+    """The format that a file is to be opened in, going by its content, and what the content looks like.
+
+    A file that looks like nothing known is a raw disk if it is a block device, or if its name promises that. None:
+    it is in no format of the list, or may be. Raises: OSError.
+    """
+    from vhdx.format.recognise import PROBE_SIZE, recognise
+    from vhdx.storage.base import both_ends, is_block_device
+
+    looks = recognise(*both_ends(store, PROBE_SIZE))
+    if looks.name is not None:
+        return FORMATS.get(looks.name), looks
+    is_named_raw = is_block_device(store) or format_of_name(store.name) is RAW
+    return RAW if is_named_raw else None, looks
+
+
+def open_for_reading(path: str | os.PathLike[str]) -> LayeredDevice:
+    """Open a disk in the format that its content shows, and the parents that lie beside it.
+
+    Raises: RequestError for a file of no known format; VhdxError, OSError.
+    """
+    from vhdx.disks.options import OpenOptions
+
+    options = OpenOptions()
+    store, _ = options.open_store(path)
+    try:
+        found, looks = format_of_content(store)
+        if found is None:
+            raise RequestError(
+                f"{store.name}: not a VHDX but {looks}; if it is a raw disk, open it with RawDevice.open"
+            )
+    except BaseException:
+        store.close()
+        raise
+    return found.open(store, options)

@@ -54,7 +54,10 @@ ReplayMode = Literal["auto", "refuse", "ignore"]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Everything that is known of a file once it has been opened; nothing in it changes."""
+    """Everything that is known of a file once it has been opened.
+
+    Nothing in it changes, except that `block_rules` are told when a writer has made the file longer.
+    """
 
     store: ByteStore
     """The file as it is to be read: the replay's overlay if the log is dirty."""

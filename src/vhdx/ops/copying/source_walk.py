@@ -96,9 +96,10 @@ def all_units(source: BlockDevice, unit_size: int) -> Iterator[Unit]:
 class HoleMap:
     """Where the holes of files are, remembered from one question to the next.
 
-    Asking a file system for the end of a run of data can cost it a walk over all of that run. So the answer
-    is taken for the whole run, not for the piece that it was asked for. To be shared by all workers: what
-    they may overwrite are answers that are right too, as long as nobody changes the files.
+    To find the end of a run of data, a file system may have to walk over all of that run. So the whole run is asked
+    for, however small the part is that is needed now, and remembered. All workers share one map without a lock: one
+    of them may replace what another has just remembered, but each answer is right as long as nobody changes the
+    files.
     """
 
     def __init__(self) -> None:
