@@ -21,7 +21,13 @@ CONSTRUCTOR_PARAMETERS: Final = 6
 """Of an `__init__` that is written out, `self` not counted: the fields of a dataclass are a record, not wiring."""
 
 FOLDERS: Final = ("src/vhdx", "proof")
-EXCEPTIONS: Final[Mapping[str, str]] = {}
+EXCEPTIONS: Final[Mapping[str, str]] = {
+    "src/vhdx/ops/convert.py:convert": "sixteen lines are the options of the verb, one a line; the body is short",
+    "src/vhdx/rules.py": "a table: every rule of the format with its sentence and what its breach means",
+    "src/vhdx/testing/image/description.py:ImageDescription.__init__": (
+        "what can be chosen of an image, each with a default: a record that tests write down by keyword, not wiring"
+    ),
+}
 """Reasons, by "path" of a module or "path:Class.function"."""
 
 _NO_CODE: Final = frozenset(
@@ -29,7 +35,7 @@ _NO_CODE: Final = frozenset(
 )
 
 
-class Breach(NamedTuple):
+class CeilingBreach(NamedTuple):
     """A ceiling that is not held."""
 
     where: str
@@ -40,7 +46,7 @@ class Breach(NamedTuple):
         return f"{self.where}: {self.what}"
 
 
-def breaches(root: Path, exceptions: Mapping[str, str] = EXCEPTIONS) -> Iterator[Breach]:
+def breaches(root: Path, exceptions: Mapping[str, str] = EXCEPTIONS) -> Iterator[CeilingBreach]:
     """Every breach in FOLDERS below a checkout, and every exception that nothing needs."""
     unused = set(exceptions)
     for folder in FOLDERS:
@@ -51,22 +57,24 @@ def breaches(root: Path, exceptions: Mapping[str, str] = EXCEPTIONS) -> Iterator
                 unused.discard(breach.where)
                 if breach.where not in exceptions:
                     yield breach
-    yield from (Breach(where, "an exception that is not needed any more") for where in sorted(unused))
+    yield from (CeilingBreach(where, "an exception that is not needed any more") for where in sorted(unused))
 
 
-def module_breaches(source: str, path: str) -> Iterator[Breach]:
+def module_breaches(source: str, path: str) -> Iterator[CeilingBreach]:
     """The breaches in the source of one module."""
     count = len(source.splitlines())
     if count > MODULE_LINES:
-        yield Breach(path, f"{count} lines, at most {MODULE_LINES} allowed")
+        yield CeilingBreach(path, f"{count} lines, at most {MODULE_LINES} allowed")
     code = _lines_of_code(source)
     for name, node in _functions(ast.parse(source)):
         count = len(code & set(range(node.lineno, (node.end_lineno or 0) + 1)) - _docstring_lines(node))
         if count > FUNCTION_LINES:
-            yield Breach(f"{path}:{name}", f"{count} lines of code, at most {FUNCTION_LINES} allowed")
+            yield CeilingBreach(f"{path}:{name}", f"{count} lines of code, at most {FUNCTION_LINES} allowed")
         count = _parameters(node) if node.name == "__init__" else 0
         if count > CONSTRUCTOR_PARAMETERS:
-            yield Breach(f"{path}:{name}", f"{count} parameters, at most {CONSTRUCTOR_PARAMETERS} allowed")
+            yield CeilingBreach(
+                f"{path}:{name}", f"{count} parameters, at most {CONSTRUCTOR_PARAMETERS} allowed"
+            )
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,4 +1,4 @@
-"""Crash states by the thousand: every image of `crash_bases`, short sequences first, then long random ones."""
+"""Campaigns: as many crash states of an image, or of a program of several threads, as are asked for."""
 
 import random
 from collections import deque

@@ -70,10 +70,13 @@ class WritingClient:
 
 @contextmanager
 def serving(path: Path, address: Path) -> Iterator[subprocess.Popen[str]]:
-    """Serve an image on a Unix socket until the context ends; then the server is killed."""
+    """Serve an image on a Unix socket, with a log beside the image, until the context ends; then kill the server."""
     command = [sys.executable, "-m", "vhdx", "serve", "--socket", str(address), "--persistent", str(path)]
     environment = os.environ | {"PYTHONPATH": str(Path(vhdx.__file__).parents[1])}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        path.with_suffix(".log").open("ab") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
+    ):
         try:
             assert process.stdout is not None
             assert process.stdout.readline(), "the server does not start"

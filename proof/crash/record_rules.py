@@ -1,4 +1,4 @@
-"""Rules that a record of a VHDX writer must keep whatever crashes: judged once for a record, not for each state.
+"""Rules of the commit order, judged once for a record of a VHDX writer instead of for each state after a crash.
 
 - in each session, before any other change both headers are durable with new write GUIDs
 - never are both headers being written at once

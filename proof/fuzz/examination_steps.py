@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from proof.fuzz.work_limits import FileFacts, Limit, WorkWithChecksums, facts_of
+from proof.fuzz.work_limits import FileFigures, Limit, WorkWithChecksums, facts_of
 from vhdx._buffer import Buffer
 from vhdx.errors import FormatError, VhdxError
 from vhdx.findings import Finding
@@ -33,7 +33,7 @@ class Steps:
         self.work = WorkWithChecksums()
         self.originals = tuple(stores)
         self.stores = [CountingStore(store, self.work) for store in stores]
-        self.facts: list[FileFacts] = [facts_of(store) for store in stores]
+        self.facts: list[FileFigures] = [facts_of(store) for store in stores]
         self.codes: Counter[str] = Counter()
         """Every rule that was named by any step."""
 

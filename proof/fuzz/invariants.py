@@ -31,7 +31,7 @@ from vhdx.ops.probe import probe
 from vhdx.rules import OnOpen, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread, pread_zero_extended
 
-__all__ = ["Examination", "InvariantError", "Verdict", "examine"]
+__all__ = ["Examination", "ExaminationResult", "InvariantError", "examine"]
 
 WHOLE_DISK: Final = 6 * MIB
 """Disks of up to so many bytes are read as a whole, larger ones in places."""
@@ -39,7 +39,7 @@ MEMORY_LIMIT: Final = 64 * MIB
 """Peak of one examination, what is read included, without the check's map of the file (one bit for a MiB)."""
 
 
-class Verdict(NamedTuple):
+class ExaminationResult(NamedTuple):
     """What became of a file that broke no invariant."""
 
     kind: str
@@ -59,7 +59,7 @@ class Examination(Steps):
         super().__init__(stores)
         self._reading = DiskExamination(self, seed, whole_disk)
 
-    def run(self, depth: int = 0) -> Verdict:
+    def run(self, depth: int = 0) -> ExaminationResult:
         """Examine the file at `depth` by itself, and then the whole chain. Raises: InvariantError."""
         before = _fingerprint(self.originals[depth])
         with counted_checksums(self.work):
@@ -122,7 +122,7 @@ class Examination(Steps):
         elif not tolerated and all(finding.code.on_open is OnOpen.TOLERATE for finding in findings):
             raise InvariantError("open refuses what check finds nothing wrong with")
 
-    def _open_chain(self, depth: int, findings: list[Finding] | None) -> Verdict:
+    def _open_chain(self, depth: int, findings: list[Finding] | None) -> ExaminationResult:
         limits = [open_limit(facts) for facts in self.facts]
         # Every store that was named is opened until the right one is met.
         limit = Limit(
@@ -135,12 +135,12 @@ class Examination(Steps):
             step.result = open_disk(self.stores[0], parents=self.stores[1:])
         disk = step.result if step.error is None else None
         if disk is None:
-            return Verdict("refused", _name_of(step), self.codes, "not compared")
+            return ExaminationResult("refused", _name_of(step), self.codes, "not compared")
         is_used = len(disk.images) > depth
         is_clean = is_used and findings is not None and not any(map(_is_error, findings))
         reference = self._reading.run(disk, is_clean=is_clean)
         self.note(disk.findings)
-        return Verdict("clean" if is_clean else "opened", "", self.codes, reference)
+        return ExaminationResult("clean" if is_clean else "opened", "", self.codes, reference)
 
 
 def examine(
@@ -150,7 +150,7 @@ def examine(
     seed: int = 0,
     measure_memory: bool = False,
     whole_disk: int = WHOLE_DISK,
-) -> Verdict:
+) -> ExaminationResult:
     """Examine a chain of files, leaf first, of which the one at `depth` is suspected.
 
     `seed` decides which requests are made; `whole_disk` is the size up to which disks are read as a whole.

@@ -32,7 +32,7 @@ class WorkWithChecksums(Work):
         self.bytes_checksummed = 0
 
 
-class FileFacts(NamedTuple):
+class FileFigures(NamedTuple):
     """What a file really holds. Bytes, but for the counts."""
 
     size: int
@@ -43,7 +43,7 @@ class FileFacts(NamedTuple):
     """MiBs of the file with any data."""
 
 
-def facts_of(store: ByteStore) -> FileFacts:
+def facts_of(store: ByteStore) -> FileFigures:
     """Look at a file. Raises: OSError."""
     units: set[int] = set()
     data = 0
@@ -53,7 +53,7 @@ def facts_of(store: ByteStore) -> FileFacts:
             last = extent.file_offset + extent.length - 1
             units.update(range(extent.file_offset // MIB, last // MIB + 1))
     log_data = max(_log_data(store, at) for at in HEADER_FILE_OFFSETS)
-    return FileFacts(store.size(), data, log_data, len(units))
+    return FileFigures(store.size(), data, log_data, len(units))
 
 
 def _log_data(store: ByteStore, header_at: int) -> int:
@@ -65,7 +65,7 @@ def _log_data(store: ByteStore, header_at: int) -> int:
     return sum(extent.length for extent in extents if extent.kind is not StoreKind.HOLE)
 
 
-def patched_sectors(facts: FileFacts) -> int:
+def patched_sectors(facts: FileFigures) -> int:
     """How many sectors a log of this size can replace, at the most."""
     return facts.log_data // 4096
 
@@ -92,7 +92,7 @@ class Limit(NamedTuple):
         return None
 
 
-def open_limit(facts: FileFacts) -> Limit:
+def open_limit(facts: FileFigures) -> Limit:
     """To open one file, not strictly."""
     log_sectors = div_ceil(facts.log_data, 4096)
     overlaid = 2 if facts.log_data else 1
@@ -104,7 +104,7 @@ def open_limit(facts: FileFacts) -> Limit:
     )
 
 
-def check_limit(facts: FileFacts, patched_sectors: int) -> Limit:
+def check_limit(facts: FileFigures, patched_sectors: int) -> Limit:
     """To check one file, or to open it strictly; a dirty log patches sectors, which count as data."""
     opening = open_limit(facts)
     units = facts.data_units + patched_sectors

@@ -2,14 +2,15 @@
 
 from typing import Final
 
-from proof.mutants import named, named_blocks
+from proof.mutants.named import blocks, commit, log, session, space
 from proof.mutants.steps import discover
 from proof.mutants.wrong import Mutant
 
 
 def all_mutants() -> list[Mutant]:
     """Those that are found in the engine's steps, and those that have names of their own."""
-    return [*discover(), *named.MUTANTS, *named_blocks.MUTANTS]
+    named = [mutant for room in (commit, log, session, blocks, space) for mutant in room.MUTANTS]
+    return [*discover(), *named]
 
 
 HARMLESS: Final[dict[str, str]] = {
@@ -22,8 +23,8 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py _begin_once: `self._heal_region_tables()` before `if new_log is not None: ...`": (
         "healing changes pages in memory; they are written by the first commit"
     ),
-    "session.py _replay_onto_disk: `if may_grow and store.size() < replay.file_size: ...` before "
-    "`for sector in replay.store.patched_sectors(): ...`": (
+    "session.py _replay_onto_disk: `if not is_block_device(self.store) and self.store.size() < replay. ...` before "
+    "`self._put_sectors(replay.store, replay.store.patched_sectors())`": (
         "growth and replayed sectors become durable by the same flush, and until then the log replays both"
     ),
     "session.py _replay_onto_disk: `replay.store.settle()` before `self._headers.update(log_guid=ZERO_GUID)`": (
@@ -48,14 +49,14 @@ HARMLESS: Final[dict[str, str]] = {
     "session.py flush: `self._reclaim()` before `self._committer.flush()`": (
         "what may be punched was settled by earlier commits; the rest is punched by the next flush"
     ),
-    "block_writer.py _write_partial: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
+    "block_writer.py _marked: no `self._clear(space.file_offset, space.length, may_punch=True)`": (
         "no sector without a bit is read from the block; it is zeroed for readers that ignore the bitmap, and for"
         " the part behind the disk's end"
     ),
     "tables.py mark_sectors: `if plan.clears_bitmap: ...` before `if plan.needs_space or is_full: ...`": (
         "both changes are applied at once"
     ),
-    "tables.py _bitmap_of: no `session.store.write_zeroes(space.length, space.file_offset)`": (
+    "session.py take_for_tables: no `self.store.write_zeroes(space.length, space.file_offset)`": (
         "a block's bits are cleared in the entry that makes it partially present; others mean nothing"
     ),
     "session.py change: no `self._committer.flush()`": (

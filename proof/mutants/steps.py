@@ -21,23 +21,31 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from proof.mutants.wrong import Mutant, Wrong
 from vhdx.engine import blocks, page_cache, session
 
-_JUDGES: Final = ("check_sound", "_judge", "_refuse", "assert_never")
+_JUDGES: Final = (
+    "check_sound",
+    "check_fast_zeroes",
+    "poison.check",
+    "poison.take",
+    "_judge",
+    "_refuse",
+    "assert_never",
+)
 """Refuse what is wrong already. Hostile images and failures are for tests/cases, fuzz and tests/writing."""
-_HOST_SPACE: Final = ("reserve", "forget", "provide", "_reserve_host_space")
+_HOST_SPACE: Final = ("reserve", "forget", "_reserve_host_space")
 """Ask the host for space ahead: tests/writing/test_space.py."""
 _CLOSING: Final = ("in_flight.close", "wait_until")
 """Wait for other threads before a disk is closed: tests/writing/test_closing.py."""
 _SPACE: Final = (
     *("allocator.free", "allocator.freeze", "allocator.settle", "allocator.reclaim", "allocator.undo"),
-    *("_reclaim", "give_back", "_give_back", "_collect", "_add_free", "punch"),
+    *("_reclaim", "give_back", "_give_back", "session.free", "_collect", "_add_free", "punch_hole"),
     *("free.add", "free.update", "freed.add", "settled.add", "joined.append"),
     *("in_flight.end", "active.pop"),
 )
 """Say that space may be used again. Left out they cost space and nothing else; too early they lose data."""
 _LEFT_OUT_FOR_NOTHING: Final = frozenset((*_JUDGES, *_HOST_SPACE, *_CLOSING, *_SPACE))
 _EXCHANGED_FOR_NOTHING: Final = frozenset((*_JUDGES, *_HOST_SPACE, *_CLOSING))
-_OTHER_MODULES: Final = frozenset(("host_space",))
-"""Modules of these rooms that only ask the host for space."""
+_OTHER_MODULES: Final = frozenset(("host_space", "poison"))
+"""Modules of these rooms that only ask the host for space, or refuse to go on (tests/writing/test_interrupts.py)."""
 _TEXT_LENGTH: Final = 70
 
 
@@ -113,6 +121,7 @@ class Exchange:
         Example("if a.size():\n    return\nb.flush()"),
         Example("a.check_sound()\nb.flush()"),
         Example("a.flush()\nreturn b.size()"),
+        Example("a.write(1)\nyield a", ("yield a\na.write(1)",)),
     )
 
     def name(self, body: Sequence[ast.stmt], index: int) -> str | None:
@@ -244,21 +253,22 @@ def _is_one_of(calls: frozenset[str], call: ast.Call) -> bool:
 
 
 def _steps(statement: ast.stmt) -> Iterator[bool]:
-    """The calls that may do something: whether each is a statement of its own. Plain functions only compute."""
+    """What may do something: whether each is a statement of its own. Plain functions only compute.
+
+    What follows on a `yield`, the body of a context, may do anything.
+    """
     for node in ast.walk(statement):
         match node:
-            case ast.Expr(value=ast.Call() as call):
-                is_statement = True
-            case ast.Call(func=ast.Attribute()) as call:
-                is_statement = False
-            case _:
-                continue
-        if not _is_one_of(_EXCHANGED_FOR_NOTHING, call):
-            yield is_statement
+            case ast.Expr(value=ast.Yield()):
+                yield True
+            case ast.Expr(value=ast.Call() as call) if not _is_one_of(_EXCHANGED_FOR_NOTHING, call):
+                yield True
+            case ast.Call(func=ast.Attribute()) as call if not _is_one_of(_EXCHANGED_FOR_NOTHING, call):
+                yield False
 
 
 def _leaves(statement: ast.stmt) -> bool:
-    return any(isinstance(node, ast.Return | ast.Yield) for node in ast.walk(statement))
+    return any(isinstance(node, ast.Return) for node in ast.walk(statement))
 
 
 def _names(statement: ast.stmt, context: type[ast.expr_context]) -> set[str]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vhdx.disks.chain import Disk as Disk
     from vhdx.disks.chain import open_disk
     from vhdx.disks.image import Image as Image
-    from vhdx.disks.parents import ParentRequest as ParentRequest
-    from vhdx.disks.parents import ParentRoot as ParentRoot
+    from vhdx.disks.options import ParentRequest as ParentRequest
+    from vhdx.disks.options import ParentRoot as ParentRoot
     from vhdx.disks.raw import RawDevice as RawDevice
     from vhdx.errors import ChainCycleError as ChainCycleError
     from vhdx.errors import ChainError as ChainError
@@ -86,7 +86,7 @@ _HOMES = {
         "vhdx.blockdev.extent": ("Extent",),
         "vhdx.disks.chain": ("Disk", "open_disk as open"),
         "vhdx.disks.image": ("Image",),
-        "vhdx.disks.parents": ("ParentRequest", "ParentRoot"),
+        "vhdx.disks.options": ("ParentRequest", "ParentRoot"),
         "vhdx.disks.raw": ("RawDevice",),
         "vhdx.errors": (
             "ChainCycleError",

@@ -25,6 +25,11 @@ class Finding:
         return self.code.severity
 
     @property
+    def problem(self) -> str:
+        """What is wrong with the image, in plain words."""
+        return self.code.problem
+
+    @property
     def rule(self) -> str:
         """The rule, as a sentence."""
         return self.code.sentence
@@ -36,12 +41,12 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """Everything but the severity, as one line."""
+        """Everything but the severity, as one line: what is wrong, the rule, what it means and what to do."""
         where = "" if self.file_offset is None else f" at file offset {self.file_offset:#x}"
         found = f", found {self.found}" if self.found else ""
         expected = f", expected {self.expected}" if self.expected else ""
-        rule = f"{self.rule} [{self.code.value}]"
-        return f"{self.structure}{where}: {rule}{found}{expected}; {self.consequence}"
+        rule = f"(rule: {self.rule} [{self.code.value}])"
+        return f"{self.structure}{where}: {self.problem}{found}{expected} {rule}; {self.consequence}"
 
     def __str__(self) -> str:
         return f"{self.severity.value}: {self.message}"

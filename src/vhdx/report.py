@@ -5,7 +5,7 @@ from typing import Protocol
 
 from vhdx.errors import refusal
 from vhdx.findings import Finding
-from vhdx.rules import OnOpen, RuleCode
+from vhdx.rules import OTHER_COPY, OnOpen, RuleCode
 
 
 class Breach(Protocol):
@@ -68,3 +68,40 @@ class Report:
         """Add a finding without judging it."""
         if sum(1 for known in self.findings if known.code is finding.code) < self.limit:
             self.findings.append(finding)
+
+
+class CopyDamage:
+    """Breaches in one of two copies, kept back until it is known whether the other copy is good."""
+
+    def __init__(self, breach: Breach) -> None:
+        self._breach = breach
+        self._damage: list[Finding] = []
+
+    def breach(
+        self,
+        code: RuleCode,
+        structure: str,
+        file_offset: int | None = None,
+        *,
+        found: str = "",
+        expected: str = "",
+        hint: str = "",
+    ) -> None:
+        """Keep a breach that is tolerated; another is reported at once: see `Breach`."""
+        if code.on_open is OnOpen.TOLERATE:
+            self._damage.append(Finding(code, structure, file_offset, found, expected, hint))
+        else:
+            self._breach(code, structure, file_offset, found=found, expected=expected, hint=hint)
+
+    def report(self, *, is_other_good: bool) -> None:
+        """Report what was kept back, and what it means. Raises: as `Breach`."""
+        hint = OTHER_COPY if is_other_good else ""
+        for kept in self._damage:
+            self._breach(
+                kept.code,
+                kept.structure,
+                kept.file_offset,
+                found=kept.found,
+                expected=kept.expected,
+                hint=kept.hint or hint,
+            )

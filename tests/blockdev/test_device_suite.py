@@ -13,13 +13,14 @@ from support.dirty import GROWN, applied, grow, unlogged
 from support.units import MIB
 from vhdx import _host
 from vhdx.blockdev.device import BlockDevice, DirectDevice, WritableDevice
-from vhdx.disks.image import Mode
+from vhdx.disks.options import Mode, OpenOptions
 from vhdx.disks.raw import RawDevice
 from vhdx.format.bat import PayloadState
 from vhdx.ops.create import create
 from vhdx.ops.snapshot import open_snapshot
 from vhdx.storage.base import StoreExtent
 from vhdx.storage.memory import MemoryStore
+from vhdx.storage.source import Owned
 from vhdx.testing import ImageBuilder
 from vhdx.testing.device_suite import DeviceSuite, DirectDeviceSuite, PlaceSuite, WritableDeviceSuite
 
@@ -230,9 +231,8 @@ class TestImageInMemory(DirectDeviceSuite):
 
     def open_device(self, folder: Path) -> Made:
         path, content = _made(folder, "dynamic")
-        image = vhdx.Image.open(MemoryStore(path.read_bytes()), "r+")
-        image.adopt_store()
-        return image, content
+        store = MemoryStore(path.read_bytes())
+        return vhdx.Image.open_with(Owned(store), OpenOptions(mode="r+")), content
 
 
 def test_suites_are_for_the_protocols_they_name() -> None:

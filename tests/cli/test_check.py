@@ -80,6 +80,7 @@ def test_corruption_is_exit_code_2(vhdx: Vhdx, corrupt_image: Path) -> None:
         "code",
         "structure",
         "file-offset",
+        "problem",
         "rule",
         "found",
         "expected",

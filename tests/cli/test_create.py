@@ -59,7 +59,7 @@ def test_parent_elsewhere_is_told_with_the_option_that_allows_it(
     ("arguments", "reason"),
     [
         (["new.vhdx"], "SIZE"),
-        (["new.vhdx", "1.5G"], "smaller unit"),
+        (["new.vhdx", "1.1G"], "smaller unit"),
         (["new.vhdx", "0"], "positive"),
         (["new.vhdx", "513"], "multiple"),
         (["new.vhdx", "65T"], "64 TiB"),

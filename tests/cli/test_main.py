@@ -36,9 +36,7 @@ def test_each_command_explains_itself(vhdx: Vhdx, command: str) -> None:
     assert f"usage: vhdx {command}" in out
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), ("explode",), ("info",), ("info", "--explode", "x"), ("--explode",)]
-)
+@pytest.mark.parametrize("arguments", [("explode",), ("info",), ("info", "--explode", "x"), ("--explode",)])
 def test_bad_command_line_is_one_line_and_exit_code_1(vhdx: Vhdx, arguments: tuple[str, ...]) -> None:
     outcome = vhdx(*arguments)
     assert outcome.code == 1
@@ -118,10 +116,69 @@ def test_full_disk_under_stdout_is_one_line(image: Path) -> None:
     assert b"No space left on device" in line
 
 
-def test_closed_stdout_is_survived(image: Path) -> None:
+@pytest.mark.parametrize(
+    "verb", [["info"], ["check"], ["map", "--json"], ["dump", "--json"], ["check", "--json"]]
+)
+def test_closed_stdout_is_one_line_and_exit_code_1(image: Path, verb: list[str]) -> None:
     run = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$0" -m vhdx info "$1" >&-', sys.executable, image],
+        ["/bin/sh", "-c", 'exec "$0" -m vhdx "$@" >&-', sys.executable, *verb, image],
         check=False,
         stderr=subprocess.PIPE,
+        text=True,
     )
-    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert "standard output is closed" in line
+
+
+def test_complaints_never_land_among_the_output(image: Path) -> None:
+    run = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m vhdx check --json "$1" 2>&-', sys.executable, f"{image}.none"],
+        check=False,
+        stdout=subprocess.PIPE,
+    )
+    assert run.returncode == 1
+    assert b"vhdx:" not in run.stdout
+
+
+def test_closed_streams_are_not_given_to_an_image(image: Path) -> None:
+    run = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m vhdx info "$1" <&- 2>&-', sys.executable, image],
+        check=False,
+        stdout=subprocess.PIPE,
+    )
+    assert run.returncode == 0
+    assert b"virtual size" in run.stdout.lower()
+
+
+def test_without_a_command_the_help_is_shown(vhdx: Vhdx) -> None:
+    code, out, _ = vhdx()
+    assert code == 0
+    assert out == vhdx("--help").out
+
+
+def test_version_has_a_short_option_and_a_full_disk_is_told(vhdx: Vhdx) -> None:
+    assert vhdx("-V") == vhdx("--version")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("wb") as out:
+            run = subprocess.run(
+                [sys.executable, "-m", "vhdx", "--version"], check=False, stdout=out, stderr=subprocess.PIPE
+            )
+        assert run.returncode == 1
+        assert b"No space left" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(("inof", "x"), "'info'"), (("unmuont", "x"), "'unmount'"), (("info", "--jsn", "x"), "'--json'")],
+)
+def test_what_was_meant_is_asked(vhdx: Vhdx, arguments: tuple[str, ...], meant: str) -> None:
+    outcome = vhdx(*arguments)
+    assert outcome.code == 1
+    assert f"did you mean {meant}?" in outcome.error_line
+
+
+def test_options_may_stand_between_file_names(vhdx: Vhdx, tmp_path: Path) -> None:
+    assert vhdx("create", tmp_path / "a.vhdx", "--block-size", "1M", "64M").code == 0
+    assert vhdx("create", "--fixed", tmp_path / "b.vhdx", "--block-size", "1M", "4M").code == 0
+    assert vhdx("compare", tmp_path / "a.vhdx", "-p", tmp_path / "a.vhdx").code == 0

@@ -99,9 +99,11 @@ def test_every_mutant_that_is_called_harmless_exists() -> None:
 
 def test_every_flush_of_a_commit_is_taken_out_and_moved() -> None:
     names = {mutant.name for mutant in MUTANTS}
-    assert "commit.py _commit: no `self._store.flush()`" in names
-    assert "commit.py _write_entry: no `self._store.flush()`" in names
-    assert "commit.py finish: `self._log.end()` before `self._store.flush()`" in names
+    for flush in ("_make_payload_durable", "_make_entry_durable"):
+        assert f"commit.py _commit: no `self.{flush}()`" in names
+        assert f"commit.py {flush}: no `self._store.flush()`" in names
+    assert "commit.py _commit: `self._make_entry_durable()` before `self._log(frozen)`" in names
+    assert "commit.py finish: `self._log_writer.end()` before `self._store.flush()`" in names
 
 
 @can_fork

@@ -10,7 +10,7 @@ from proof.crash.record_rules import record_faults
 from proof.crash.workloads import Workload, crash_run, record, short_workloads, tail_workload, try_record
 from support.units import MIB
 from vhdx.disks.image import Image
-from vhdx.disks.writable_device import WritableLayers
+from vhdx.disks.layered_device import LayeredDevice
 from vhdx.engine.blocks.block_writer import BlockWriter
 from vhdx.engine.session.header_writer import HeaderWriter
 from vhdx.storage.overlay import OverlayStore
@@ -57,12 +57,12 @@ def test_zeroes_with_force_unit_access_that_are_not_durable_are_found(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = BASES["dynamic"]()
-    right = getattr(WritableLayers, name)
+    right = getattr(LayeredDevice, name)
 
-    def wrong(self: WritableLayers, length: int, offset: int, **options: Any) -> None:
+    def wrong(self: LayeredDevice, length: int, offset: int, **options: Any) -> None:
         right(self, length, offset, **{**options, "fua": False})
 
-    monkeypatch.setattr(WritableLayers, name, wrong)
+    monkeypatch.setattr(LayeredDevice, name, wrong)
     workloads = short_workloads(base, 1, blocks=(0,))
     assert any("force unit access" in found for found in violations(*workloads))
 

@@ -13,7 +13,7 @@ from vhdx.format.bat import (
     RESERVED_MASK,
     STATE_MASK,
     BitmapState,
-    Content,
+    ContentSource,
     PayloadState,
     entry_file_offset,
     entry_state,
@@ -23,13 +23,13 @@ from vhdx.format.bat import (
 
 MEANING = [
     # state, number, content, owns space, may be a soft anchor
-    (PayloadState.NOT_PRESENT, 0, Content.TRANSPARENT, False, False),
-    (PayloadState.UNDEFINED, 1, Content.ZERO, False, True),
-    (PayloadState.ZERO, 2, Content.ZERO, False, False),
-    (PayloadState.UNMAPPED, 3, Content.ZERO, False, True),
-    (PayloadState.RESERVED_4, 4, Content.INVALID, False, False),
-    (PayloadState.FULLY_PRESENT, 6, Content.FILE, True, False),
-    (PayloadState.PARTIALLY_PRESENT, 7, Content.BITMAP, True, False),
+    (PayloadState.NOT_PRESENT, 0, ContentSource.TRANSPARENT, False, False),
+    (PayloadState.UNDEFINED, 1, ContentSource.ZERO, False, True),
+    (PayloadState.ZERO, 2, ContentSource.ZERO, False, False),
+    (PayloadState.UNMAPPED, 3, ContentSource.ZERO, False, True),
+    (PayloadState.RESERVED_4, 4, ContentSource.INVALID, False, False),
+    (PayloadState.FULLY_PRESENT, 6, ContentSource.FILE, True, False),
+    (PayloadState.PARTIALLY_PRESENT, 7, ContentSource.BITMAP, True, False),
 ]
 
 
@@ -53,7 +53,7 @@ def test_reserved_bits_change_neither_state_nor_offset(state: int, offset_mib: i
 
 @pytest.mark.parametrize(("state", "number", "content", "owns", "anchors"), MEANING)
 def test_state_means_what_the_format_says(
-    state: PayloadState, number: int, content: Content, owns: bool, anchors: bool
+    state: PayloadState, number: int, content: ContentSource, owns: bool, anchors: bool
 ) -> None:
     assert state == number
     assert CONTENT[state] is content
@@ -61,7 +61,7 @@ def test_state_means_what_the_format_says(
 
 
 def test_state_five_reads_as_zeroes() -> None:
-    assert CONTENT[PayloadState.OLD_UNMAPPED] is Content.ZERO
+    assert CONTENT[PayloadState.OLD_UNMAPPED] is ContentSource.ZERO
 
 
 def test_bitmap_states_are_zero_and_six() -> None:

@@ -17,7 +17,7 @@ from vhdx.engine.bat_table import BatTable
 from vhdx.engine.interval_set import IntervalSet
 from vhdx.engine.table_summary import TableSummary
 from vhdx.findings import Finding
-from vhdx.format.bat import CONTENT, Content, PayloadState
+from vhdx.format.bat import CONTENT, ContentSource, PayloadState
 from vhdx.format.checksum import crc32c
 from vhdx.format.guids import METADATA_REGION
 from vhdx.ops import check
@@ -147,19 +147,19 @@ def test_loop_over_bitmaps_that_chunks_share_is_noticed() -> None:
     assert check_limit(facts_of(store), 0).bytes_read < 7710 * MIB // 16
 
 
-def replace_content(monkeypatch: pytest.MonkeyPatch, state: PayloadState, content: Content) -> None:
+def replace_content(monkeypatch: pytest.MonkeyPatch, state: PayloadState, content: ContentSource) -> None:
     changed = list(CONTENT)
     changed[state] = content
     monkeypatch.setattr(read_plan, "CONTENT", tuple(changed))
 
 
 def test_former_content_that_shows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_content(monkeypatch, PayloadState.UNMAPPED, Content.FILE)
+    replace_content(monkeypatch, PayloadState.UNMAPPED, ContentSource.FILE)
     assert_base_noticed("dynamic", "differ from the reference at")
 
 
 def test_parent_that_shows_through_a_partial_block_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_content(monkeypatch, PayloadState.PARTIALLY_PRESENT, Content.FILE)
+    replace_content(monkeypatch, PayloadState.PARTIALLY_PRESENT, ContentSource.FILE)
     assert_base_noticed("chain", "differ from the reference at")
 
 

@@ -76,6 +76,12 @@ def test_ranges_name_the_store_and_the_same_offset(odd_file: Path) -> None:
         assert device.limits.ranges is Ability.NATIVE
 
 
+def test_raw_disk_is_a_file_object_like_any_other(odd_file: Path) -> None:
+    with RawDevice.open(odd_file) as device, device.stream() as stream:
+        stream.seek(-10, os.SEEK_END)
+        assert stream.read(100) == odd_file.read_bytes()[-10:]
+
+
 def test_closed_device_answers_nothing() -> None:
     device = RawDevice.open(MemoryStore(b"x" * 512))
     device.close()

@@ -20,7 +20,7 @@ from vhdx.testing.stores import HostStore, StoreCall
 ROOMS = (
     *("interval_set", "page_cache", "blocks/requests", "blocks/block_writer", "blocks/tables"),
     *("session/allocator", "session/in_flight", "session/host_space"),
-    *("session/log_writer", "session/header_writer"),
+    *("session/session", "session/commit", "session/poison", "session/log_writer", "session/header_writer"),
 )
 ENGINE = ("/contextlib.py", *(f"/engine/{room}.py" for room in ROOMS))
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from vhdx.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.extent import Extent
@@ -53,6 +53,10 @@ class Limits(NamedTuple):
 
 MAX_READ_AHEAD: Final = 32 << 20
 """Bytes at the start of a range that `cache` acts on; asking for more at once only pushes other data out."""
+
+
+DiskReader: TypeAlias = "Callable[[int, int], bytes]"
+"""`BlockDevice.pread` of some disk: (length, virtual offset) to bytes."""
 
 
 class _Zero(Enum):

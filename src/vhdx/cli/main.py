@@ -6,15 +6,15 @@ Only the chosen verb's module is imported, and that only what it needs: the star
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from vhdx._version import __version__
-from vhdx.cli.options import Parser, UsageError
+from vhdx.cli.options import Parser, UsageError, did_you_mean
 from vhdx.cli.output import complain, describe_os_error, flush_output
+from vhdx.cli.streams import forget_output, open_closed_streams
 from vhdx.errors import VhdxError
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ COMMANDS: Final = {
 }
 """Every verb and what it is for; the module of the same name implements it."""
 
+ALIASES: Final = {"umount": "unmount"}
+"""Other names of verbs."""
+
 EXIT_FAILURE: Final = 1
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
@@ -51,11 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 'compare' has exit code 1 for disks that differ, so its failures need another one.
     failure = 2 if arguments[:1] == ["compare"] else EXIT_FAILURE
     try:
-        options = _parser(arguments).parse_args(arguments)
-        code: int = options.run(options)
+        code = _run(arguments)
         flush_output()
-    except SystemExit as stop:  # --help and --version
-        return int(stop.code or 0)
     except KeyboardInterrupt:
         complain("interrupted")
         return EXIT_INTERRUPTED
@@ -73,10 +73,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _run(arguments: list[str]) -> int:
+    try:
+        options = _parse(arguments)
+    except SystemExit as stop:  # --help and --version
+        return int(stop.code or 0)
+    code: int = options.run(options)
+    return code
+
+
 def entry_point() -> NoReturn:
     """Be the console script: run the process's command line and leave with its exit code."""
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        reconfigure: Any = getattr(stream, "reconfigure", None)  # a stream is None where it was closed
+        reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
@@ -86,7 +96,7 @@ def entry_point() -> NoReturn:
     except OSError:
         # The error has been reported, or the reader has gone. The interpreter would flush stdout once more when it
         # ends, and print the error again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
     sys.exit(code)
 
 
@@ -99,25 +109,47 @@ class Terminated(BaseException):
     """The process was asked to end."""
 
 
-def _parser(arguments: list[str]) -> Parser:
-    """Make the parser, with the options of the verb that is asked for."""
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Read a command line with the options of its verb. Raises: UsageError; SystemExit for --help and --version."""
+    if not arguments:
+        _top_parser().print_help()
+        raise SystemExit(0)
+    verb = ALIASES.get(arguments[0], arguments[0])
+    if verb not in COMMANDS:
+        _refuse_verb(verb)
+        return _top_parser().parse_args(arguments)
+    module = import_module(f"vhdx.cli.commands.{verb}")
+    parser = Parser(prog=f"vhdx {verb}", description=module.__doc__, epilog=getattr(module, "EXAMPLES", None))
+    module.add_options(parser)
+    # Options may stand anywhere, between two file names, too.
+    options = parser.parse_intermixed_args(arguments[1:])
+    options.run = module.run
+    return options
+
+
+def _refuse_verb(verb: str) -> None:
+    """Raises: UsageError for what is neither a verb nor an option."""
+    if not verb.startswith("-"):
+        meant = did_you_mean(verb, [*COMMANDS, *ALIASES])
+        raise UsageError(f"there is no command {verb!r}{meant}; see 'vhdx --help'")
+
+
+def _top_parser() -> Parser:
+    """What `vhdx --help` shows."""
     parser = Parser(
         prog="vhdx",
         description="Open, read, write, check, convert, compare, create, serve and mount VHDX virtual disks.",
         epilog="'vhdx COMMAND --help' tells more about a command.",
     )
     parser.add_argument(
-        "--version", action="version", version=f"vhdx {__version__}", help="show the version and exit"
+        *("-V", "--version"),
+        action="version",
+        version=f"vhdx {__version__}",
+        help="show the version and exit",
     )
     verbs: argparse._SubParsersAction[Parser] = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True, prog="vhdx"
     )
     for name, summary in COMMANDS.items():
-        if arguments[:1] != [name]:
-            verbs.add_parser(name, help=summary, add_help=False)
-            continue
-        module = import_module(f"vhdx.cli.commands.{name}")
-        verb = verbs.add_parser(name, help=summary, description=module.__doc__)
-        module.add_options(verb)
-        verb.set_defaults(run=module.run)
+        verbs.add_parser(name, help=summary, add_help=False)
     return parser

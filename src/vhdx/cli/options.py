@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Final, NoReturn
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from vhdx.disks.formats import FORMATS
 
 if TYPE_CHECKING:
-    from vhdx.disks.parents import ParentPolicy
+    from collections.abc import Iterable
+
+    from vhdx.disks.options import OpenOptions, ParentPolicy
 
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _MAX_DIGITS: Final = 20
 _MIN_WIDTH: Final = 40
 _DEFAULT_WIDTH: Final = 100
 
-FORMATS: Final = ("raw", "vhdx")
 SECTOR_SIZES: Final = (512, 4096)
 
 
@@ -44,28 +48,69 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault("formatter_class", _Formatter)
         super().__init__(**settings)  # type: ignore[arg-type]
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or version. Raises: OSError, which argparse would keep to itself."""
+        (file or sys.stdout).write(message)
+
     def error(self, message: str) -> NoReturn:
         """Refuse the command line. Raises: UsageError."""
-        raise UsageError(f"{message}; see '{self.prog} --help'")
+        raise UsageError(f"{message}{self._suggestion(message)}; see '{self.prog} --help'")
+
+    def _suggestion(self, message: str) -> str:
+        """The option that was meant, perhaps, by one that does not exist."""
+        introduction, _, words = message.partition("unrecognized arguments: ")
+        option = words.split("=")[0].split()[0] if words and not introduction else ""
+        return did_you_mean(option, self._option_string_actions) if option.startswith("--") else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question about the known word that is nearest, such as ": did you mean 'info'?"; empty if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), 1)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def parse_size(text: str) -> int:
-    """Read a size in bytes: 512, 4K, 10M, 2G, 64T, powers of 1024.
+    """Read a size in bytes: 512, 4K, 1.5G, 10GB, 64TiB. All units are powers of 1024.
 
     Raises: argparse.ArgumentTypeError.
     """
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
-    if unit in _UNITS and number.isascii() and number.isdigit():
-        if len(number) > _MAX_DIGITS:
-            raise argparse.ArgumentTypeError(f"{text!r} is too large")
-        return int(number) << _UNITS[unit]
-    if unit in _UNITS and number.replace(".", "", 1).replace(",", "", 1).isdigit():
+    number, unit = _split_size(text)
+    whole, _, fraction = number.partition(".")
+    if unit not in _UNITS or not text.isascii() or not _is_number(number):
+        raise argparse.ArgumentTypeError(_size_complaint(text, number))
+    if len(number) > _MAX_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large")
+    scale: int = 10 ** len(fraction)
+    size, rest = divmod(int(whole + fraction) << _UNITS[unit], scale)
+    if rest:
         raise argparse.ArgumentTypeError(
-            f"{text!r} has a fraction: give a whole number in a smaller unit, such as 1536M for 1.5G"
+            f"{text!r} is not a whole number of bytes: give it in a smaller unit"
         )
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is not a size: give bytes, or a number with K, M, G or T (powers of 1024)"
-    )
+    return size
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is digits, or digits, a point, and digits."""
+    return all(part.isdigit() for part in text.split(".", 1))
+
+
+def _split_size(text: str) -> tuple[str, str]:
+    """A number and its unit, one letter or none: K for K, KB and KiB."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    unit = text[len(number) :].upper()
+    if unit == "B":
+        return number, ""
+    if len(unit) == 2 and unit.endswith("B"):
+        return number, unit[0]
+    return number, unit[0] if len(unit) == 3 and unit.endswith("IB") else unit
+
+
+def _size_complaint(text: str, number: str) -> str:
+    if "," in number and number.replace(",", "").replace(".", "").isdigit():
+        return f"{text!r} has a comma: write the digits without it, and a fraction with a point"
+    return f"{text!r} is not a size: give bytes, or a number with K, M, G, T, P or E (powers of 1024), such as 127G"
 
 
 def add_image(parser: Parser, name: str = "IMAGE", text: str = "the image") -> None:
@@ -117,12 +162,30 @@ def add_parents(parser: Parser) -> None:
     group.add_argument("--no-parents", action="store_true", help="open no parent")
 
 
-def parent_policy(options: argparse.Namespace) -> ParentPolicy:
-    """Where parents may be looked for, as the options of `add_parents` say."""
+def opening(options: argparse.Namespace, *, writable: bool = False) -> OpenOptions:
+    """How to open what the command names, as the options of `add_opening` and, if there are, `add_parents` say.
+
+    To write, those of `add_writing` are needed, too. Raises: UsageError for options that exclude each other.
+    """
+    from vhdx.disks.options import OpenOptions
+
+    if writable and options.force_share:
+        raise UsageError("--force-share is for reading: two writers would destroy the image")
+    return OpenOptions(
+        mode="r+" if writable else "r",
+        parents=_parents(options) if "no_parents" in options else "same-dir",
+        strict=options.strict,
+        lock=not options.force_share,
+        no_lock_ok=writable and options.no_lock,
+        ignore_change_tracking=writable and options.ignore_change_tracking,
+    )
+
+
+def _parents(options: argparse.Namespace) -> ParentPolicy:
     if options.no_parents:
         return "none"
     if options.parent_root is not None:
-        from vhdx.disks.parents import ParentRoot
+        from vhdx.disks.options import ParentRoot
 
         return ParentRoot(options.parent_root)
     if options.parent:
@@ -135,7 +198,7 @@ def add_format(parser: Parser, flag: str = "-f", of: str = "the image") -> None:
     parser.add_argument(
         flag,
         dest="format" if flag == "-f" else "second_format",
-        choices=FORMATS,
+        choices=tuple(FORMATS),
         help=f"format of {of} (default: what its content says)",
     )
 

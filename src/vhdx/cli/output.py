@@ -89,6 +89,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "code": finding.code.value,
         "structure": finding.structure,
         "file-offset": finding.file_offset,
+        "problem": finding.problem,
         "rule": finding.rule,
         "found": finding.found,
         "expected": finding.expected,
@@ -122,6 +123,7 @@ _ADVICE: Final = {
     errno.ENOSPC: "free some space and try again",
     errno.EFBIG: "choose a file system that takes files of this size",
     errno.EIO: "the medium fails: save what can still be read",
+    errno.EBADF: "standard output is closed: send it to a file or to /dev/null",
 }
 
 

@@ -5,38 +5,39 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from vhdx.disks.image import Image, Mode, Source
-from vhdx.disks.parents import OpenOptions, ParentFinder, ParentPolicy
-from vhdx.disks.writable_device import WritableLayers
-from vhdx.engine.tuning import DEFAULT_TUNING, Tuning
-from vhdx.errors import ChainCycleError
+from vhdx._handles import close_at_exit
+from vhdx._text import counted
+from vhdx.disks.image import Image
+from vhdx.disks.layered_device import LayeredDevice
+from vhdx.disks.options import Mode, OpenOptions, ParentPolicy
+from vhdx.disks.parents import ParentFinder
+from vhdx.errors import ChainCycleError, ParentForbiddenError, ParentNotFoundError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from vhdx.blockdev.device import Limits
     from vhdx.disks.image import Kind
-    from vhdx.disks.raw import RawDevice
     from vhdx.engine.opening import ReplayMode
-    from vhdx.findings import Finding
+    from vhdx.storage.source import Owned, Source
 
 MAX_DEPTH: Final = 256
 """Files in one chain; OpenVMM has the same limit."""
 
 
-class Disk(WritableLayers):
+class Disk(LayeredDevice):
     """An image with its parents, of which only the leaf may be open for writing. `images` has the leaf first.
 
     Where a parent is absent (`parents="none"`), reading what lies in it raises ParentNotFoundError.
     """
 
-    def __init__(self, images: tuple[Image, ...], base: RawDevice | None = None) -> None:
-        """Use `vhdx.open`. `base` is a raw disk that lies under all of the images."""
+    def __init__(self, images: tuple[Image, ...], base: LayeredDevice | None = None) -> None:
+        """Use `vhdx.open`. `base` is a disk of any format that lies under all of the images."""
         self.images = images
         self._base = base
         leaf = images[0]
-        super().__init__(images if base is None else (*images, base), leaf.writer)
-        self._leaf = images[0]
+        super().__init__(images if base is None else (*images, *base.layers), leaf.writer)
+        self._leaf = leaf
 
     @property
     def block_size(self) -> int:
@@ -69,14 +70,9 @@ class Disk(WritableLayers):
         return self._leaf.is_dirty
 
     @property
-    def findings(self) -> list[Finding]:
-        """What was tolerated so far, in any file of the chain."""
-        return [finding for image in self.images for finding in image.findings]
-
-    @property
     def is_complete(self) -> bool:
         """Whether every parent is open."""
-        return self._base is not None or not self.images[-1].parameters.has_parent
+        return not self.images[-1].parameters.has_parent if self._base is None else self._base.is_complete
 
     @property
     def limits(self) -> Limits:
@@ -92,7 +88,8 @@ class Disk(WritableLayers):
                 stack.callback(image.close)
 
     def __repr__(self) -> str:
-        return f"<Disk {self._leaf.name} {self.kind} {self.size} bytes, {len(self.images)} files>"
+        files = counted(len(self.images), "file")
+        return f"<Disk {self.name} {self.kind} {self.size} bytes, {files}, {self._state}>"
 
 
 def open_disk(
@@ -105,41 +102,57 @@ def open_disk(
     lock: bool = True,
     no_lock_ok: bool = False,
     ignore_change_tracking: bool = False,
-    tuning: Tuning = DEFAULT_TUNING,
 ) -> Disk:
     """Open a VHDX and the parents it needs. Only the leaf is ever written to, and only in mode "r+".
 
     `source` is a path, a binary file object or a ByteStore. `parents` says where parents may be looked for:
     "same-dir" (beside the child), "none" (not at all), a sequence of sources, a ParentRoot, or a function.
     `replay`, `strict` and `lock` are those of `Image.open`, for every file of the chain; the others are for
-    the leaf. Parents are opened for reading.
+    the leaf. Parents are opened for reading. A disk that is still open for writing when the program ends is closed.
 
     Raises: FormatError and its kin, ChainError and its kin, ImageLockedError, LogReplayRequiredError,
-    OSError; ValueError for another mode or policy.
+    OSError; ValueError for another mode, replay or policy, or for two that do not go together.
     """
-    options = OpenOptions(replay, strict, lock)
-    finder = ParentFinder(parents, options)
-    leaf = Image.open(
-        source,
-        mode,
+    options = OpenOptions(
+        mode=mode,
+        parents=parents,
         replay=replay,
         strict=strict,
         lock=lock,
         no_lock_ok=no_lock_ok,
         ignore_change_tracking=ignore_change_tracking,
-        tuning=tuning,
     )
-    images = [leaf]
+    disk = open_chain(source, options)
+    if options.writable:
+        close_at_exit(disk)
+    return disk
+
+
+def open_chain(source: Source | Owned, options: OpenOptions) -> Disk:
+    """Open a VHDX and the parents it needs. Raises: as `open_disk`."""
+    images = [Image.open_with(source, options)]
     try:
-        while finder.enabled and images[-1].parameters.has_parent:
-            _check_depth(images)
-            images.append(finder.find(images[-1], len(images) - 1))
-            _check_cycle(images)
+        _open_parents(images, options)
     except BaseException:
         for image in images:
             image.close()
         raise
     return Disk(tuple(images))
+
+
+def _open_parents(images: list[Image], options: OpenOptions) -> None:
+    """Add to a leaf every file below it, or every one above the first that is missing."""
+    finder = ParentFinder(options)
+    while finder.enabled and images[-1].parameters.has_parent:
+        _check_depth(images)
+        try:
+            images.append(finder.find(images[-1], len(images) - 1))
+        except (ParentNotFoundError, ParentForbiddenError) as error:
+            if options.on_missing_parent is None:
+                raise
+            options.on_missing_parent(error)
+            return
+        _check_cycle(images)
 
 
 def _check_depth(images: list[Image]) -> None:

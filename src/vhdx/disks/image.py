@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
-from vhdx.blockdev.device import Limits
+from vhdx._handles import close_at_exit
+from vhdx.blockdev.device import Ability, Limits
 from vhdx.disks.layer import LEFT_TO_PARENT
-from vhdx.disks.layered_device import reading_limits
-from vhdx.disks.writable_device import WritableLayers, writing_limits
+from vhdx.disks.layered_device import LayeredDevice
+from vhdx.disks.options import Mode, OpenOptions
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, ReplayMode, open_image, read_item
 from vhdx.engine.page_cache import PageCache
 from vhdx.engine.read_plan import ReadPlan
-from vhdx.engine.tuning import DEFAULT_TUNING, Tuning
 from vhdx.format.bat import PayloadState
 from vhdx.report import Report
-from vhdx.storage import fileobj
 from vhdx.storage.base import ByteStore, identity_of
-from vhdx.storage.file import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,35 +27,20 @@ if TYPE_CHECKING:
     from vhdx.format.header import Header
     from vhdx.format.metadata import DiskParameters, MetadataEntry
     from vhdx.format.parent_locator import ParentLocator
-
-Source = str | os.PathLike[str] | IO[bytes] | ByteStore
-"""What an image can be opened from: a path, a binary file object, a store."""
+    from vhdx.storage.source import Owned, Source
 
 Kind = Literal["fixed", "dynamic", "differencing"]
-Mode = Literal["r", "r+"]
 
 _FULLY_PRESENT = int(PayloadState.FULLY_PRESENT)
 
 
-def open_store(
-    source: Source, *, writable: bool = False, lock: bool = True, no_lock_ok: bool = False
-) -> tuple[ByteStore, bool]:
-    """Make a store of a source, and tell whether it is to be closed with the image.
-
-    Raises: ImageLockedError, OSError.
-    """
-    if isinstance(source, str | os.PathLike):
-        return FileStore.open(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok), True
-    if hasattr(source, "pread_into"):
-        return cast("ByteStore", source), False
-    return fileobj.store_of(source, lock=lock, no_lock_ok=no_lock_ok), True
-
-
-class Image(WritableLayers):
+class Image(LayeredDevice):
     """One open VHDX file.
 
     Of a differencing image it reads what is in the file; what is in the parent raises ParentNotFoundError.
     """
+
+    _writer: Requests | None
 
     def __init__(
         self,
@@ -92,7 +74,6 @@ class Image(WritableLayers):
         lock: bool = True,
         no_lock_ok: bool = False,
         ignore_change_tracking: bool = False,
-        tuning: Tuning = DEFAULT_TUNING,
     ) -> Image:
         """Open one file, for reading ("r") or for reading and writing ("r+").
 
@@ -101,31 +82,47 @@ class Image(WritableLayers):
         `replay="refuse"` raises if the log is dirty; `"ignore"` reads as if it were empty (for recovery).
         `strict` refuses what is merely tolerated, and judges the whole BAT. `lock=False` reads in spite of
         another process's lock; `no_lock_ok` writes where the file system has no locks.
-        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks. `tuning` is for tests.
+        `ignore_change_tracking` writes to an image whose changes Hyper-V tracks.
 
-        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode, or for one
-        that does not fit `replay`.
+        Raises: FormatError, ImageStateError and its kin, OSError; ValueError for another mode or replay, or for
+        two that do not go together.
         """
-        if mode not in ("r", "r+"):
-            raise ValueError(f"mode must be 'r' or 'r+', not {mode!r}")
-        writable = mode == "r+"
-        if writable and replay == "ignore":
-            raise ValueError("replay='ignore' is for reading: a writer must not lose what the log holds")
-        store, owns_store = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
+        options = OpenOptions(
+            mode=mode,
+            replay=replay,
+            strict=strict,
+            lock=lock,
+            no_lock_ok=no_lock_ok,
+            ignore_change_tracking=ignore_change_tracking,
+        )
+        image = cls.open_with(source, options)
+        if options.writable:
+            close_at_exit(image)
+        return image
+
+    @classmethod
+    def open_with(cls, source: Source | Owned, options: OpenOptions) -> Image:
+        """Open one file. Raises: as `open`."""
+        store, owns_store = options.open_store(source)
         try:
-            report = Report(store.name, strict)
-            opened = open_image(store, report, replay)
-            bat = BatTable(PageCache(opened.store, tuning), opened.regions.bat, opened.geometry)
-            if strict:
+            report = Report(store.name, options.strict)
+            opened = open_image(store, report, options.replay)
+            bat = BatTable(PageCache(opened.store, options.tuning), opened.regions.bat, opened.geometry)
+            if options.strict:
                 from vhdx.engine.scan.table import judge_table
 
                 judge_table(bat, opened.block_rules, report.judge)
             writer = None
-            if writable:
+            if options.writable:
                 from vhdx.engine.opening_for_writing import open_for_writing
 
                 writer = open_for_writing(
-                    opened, bat, report, store, tuning, ignore_change_tracking=ignore_change_tracking
+                    opened,
+                    bat,
+                    report,
+                    store,
+                    options.tuning,
+                    ignore_change_tracking=options.ignore_change_tracking,
                 )
             image = cls(opened, bat, report, store, writer, owns_store=owns_store)
         except BaseException:
@@ -218,8 +215,23 @@ class Image(WritableLayers):
     @property
     def limits(self) -> Limits:
         """Abilities and preferred sizes."""
-        limits = reading_limits(self.logical_sector_size, self.physical_sector_size, self._block_size)
-        return writing_limits(limits, keeps_space=self.parameters.keeps_space) if self.writable else limits
+        limits = Limits(
+            self.logical_sector_size,
+            self.physical_sector_size,
+            self._block_size,
+            ranges=Ability.NATIVE,
+            block_status=Ability.NATIVE,
+        )
+        if not self.writable:
+            return limits
+        keeps_space = self.parameters.keeps_space
+        return limits._replace(
+            writable=True,
+            fua=Ability.EMULATED,
+            trim=Ability.NONE if keeps_space else Ability.NATIVE,
+            write_zeroes=Ability.EMULATED if keeps_space else Ability.NATIVE,
+            fast_zero=Ability.NONE if keeps_space else Ability.NATIVE,
+        )
 
     @property
     def writer(self) -> Requests | None:
@@ -249,10 +261,6 @@ class Image(WritableLayers):
             return LEFT_TO_PARENT if entry == 0 and self.opened.geometry.has_parent else -1
         return file_offset + within
 
-    def adopt_store(self) -> None:
-        """Close the store with the image, though the image did not open it."""
-        self._owns_store = True
-
     def _close_layers(self) -> None:
         try:
             if self._writer is not None:
@@ -262,4 +270,4 @@ class Image(WritableLayers):
                 self.file_store.close()
 
     def __repr__(self) -> str:
-        return f"<Image {self.name} {self.kind} {self.size} bytes>"
+        return f"<Image {self.name} {self.kind} {self.size} bytes, {self._state}>"

@@ -1,62 +1,121 @@
-"""Reading through layers: a leaf and its parents as one block device. What a layer is: see `layer`."""
+"""Layers as one block device: a leaf, which may be open for writing, and the parents below it."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from vhdx import _host
-from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Ability, Limits, Place, Range, check_range, clip_length
+from vhdx._handles import Handle, disown_in_children
+from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.blockdev.span import Span, SpanKind
 from vhdx.disks.layer import LEFT_TO_PARENT, resolve
 from vhdx.disks.stream import DeviceStream
-from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError
-from vhdx.storage.base import StoreKind, read_ahead, reader_of
-from vhdx.storage.overlay import OverlayStore
+from vhdx.errors import FormatError, ImageClosedError, ParentNotFoundError, ReadOnlyImageError
+from vhdx.storage.base import StoreKind, base_of, plain_store, read_ahead, read_fully, reader_of
 from vhdx.storage.zeroes import fill_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
+    from uuid import UUID
 
     from vhdx._buffer import Buffer
-    from vhdx.disks.layer import Layer
+    from vhdx.disks.layer import Layer, LayerWriter
+    from vhdx.findings import Finding
     from vhdx.storage.base import ByteStore
 
 _MAX_HINTS: Final = 1024
-"""Pieces that one `cache` looks at; sector by sector, a range can be of very many."""
+"""Spans that one `cache` looks at; where sectors alternate between layers, a range can be of very many."""
 
 
-class LayeredDevice:
-    """The block device that layers make, leaf first. See `blockdev.device` for the contract."""
+class LayeredDevice(Handle):
+    """The block device that layers make, leaf first. See `blockdev.device` for the contract of the methods.
 
-    def __init__(self, layers: tuple[Layer, ...]) -> None:
+    It can be changed if it has a writer, which changes the leaf; parents never change. Every change raises
+    RequestError for a range outside the disk, with nothing done; ReadOnlyImageError; and what `LayerWriter` says.
+    An error part-way may leave any mix of old and new in the range, sector by sector. Changes are durable after
+    `flush`, `close`, or their own `fua=True`.
+    """
+
+    _how_to_write = "use mode 'r+'"
+
+    def __init__(self, layers: tuple[Layer, ...], writer: LayerWriter | None = None) -> None:
         leaf = layers[0]
-        self._layers = layers
+        self.layers = layers
+        """Leaf first: a depth in an extent is an index here."""
+        self._writer = writer
         self._closed = False
-        self._end = leaf.size
-        """Where the short way of reading ends: the virtual size, or 0 once the device is closed."""
+        self._end = leaf.size if writer is None else 0
+        """Where the short way of `pread` ends: the virtual size, or 0 once the device is closed.
+
+        0 beside a writer, too, because the short way takes no ticket.
+        """
         self._leaf_place = leaf.plain_file_offset
         # Looked up once: a server asks for a place with each request.
         self._placing = tuple((layer, layer.size, layer.plain_file_offset) for layer in layers)
         self._leaf_read = reader_of(leaf.store)
+        self._is_inherited = False
+        disown_in_children(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the disk has been closed."""
+        return self._closed
+
+    @property
+    def mode(self) -> Literal["r", "r+"]:
+        """ "r+" if the disk can be changed, else "r"."""
+        return "r" if self._writer is None else "r+"
+
+    @property
+    def name(self) -> str:
+        """What to call the disk in a message: as its leaf."""
+        return self.layers[0].name
 
     @property
     def size(self) -> int:
         """Virtual size in bytes."""
-        return self._layers[0].size
+        return self.layers[0].size
+
+    @property
+    def stores(self) -> tuple[ByteStore, ...]:
+        """The files that the disk is read from, leaf first."""
+        return tuple(base_of(layer.store) for layer in self.layers)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was tolerated so far, in any file of the chain."""
+        return [finding for layer in self.layers for finding in layer.findings]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every parent is open."""
+        return True
+
+    @property
+    def disk_id(self) -> UUID | None:
+        """The disk's identity as the guest sees it; None where the format has none."""
+        return None
 
     @property
     def limits(self) -> Limits:
         """Abilities and preferred sizes."""
         raise NotImplementedError
 
+    @property
+    def writable(self) -> bool:
+        """Whether the leaf is open for writing."""
+        return self._writer is not None
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
     def pread(self, length: int, offset: int) -> bytes:
         """Read `length` bytes at a virtual offset.
 
-        Raises: RequestError (range), CorruptImageError, ParentNotFoundError, ImageClosedError, OSError.
+        Raises: RequestError (range), CorruptImageError, ParentNotFoundError, ImageStateError, OSError.
         """
         # The short way, for a range in one plain block; what it cannot judge, the long way does.
         if offset >= 0 and length > 0 and offset + length <= self._end:
@@ -77,20 +136,29 @@ class LayeredDevice:
         self._fill(view, offset)
 
     def _fill(self, view: memoryview, offset: int) -> None:
-        self._check_open()
+        self._check_usable()
+        writer = self._writer
+        if writer is None:
+            self._read(view, offset)
+            return
+        ticket = writer.in_flight.begin()
+        try:
+            self._read(view, offset)
+        finally:
+            writer.in_flight.end(ticket)
+
+    def _read(self, view: memoryview, offset: int) -> None:
         length = len(view)
         if not length:
             return
         file_offset = self._leaf_place(offset, length)
-        if file_offset >= 0 and self._layers[0].store.pread_into(view, file_offset) == length:
+        if file_offset >= 0 and self.layers[0].store.pread_into(view, file_offset) == length:
             return
-        for depth, span in resolve(self._layers, offset, length):
+        for depth, span in resolve(self.layers, offset, length):
             start = span.offset - offset
             part = view[start : start + span.length]
             if span.kind is SpanKind.DATA:
-                layer = self._layers[depth]
-                if layer.store.pread_into(part, span.file_offset) != span.length:
-                    raise self._shrunk(layer)
+                read_fully(self.layers[depth].store, part, span.file_offset)
             elif span.kind is SpanKind.PARENT:
                 raise self._absent(depth, span)
             else:
@@ -99,27 +167,33 @@ class LayeredDevice:
     def cache(self, length: int, offset: int) -> None:
         """Say that a range will be read soon; of a long one the beginning counts. What is absent is no error.
 
-        Raises: RequestError, ImageClosedError.
+        Raises: RequestError, ImageStateError.
         """
-        self._check_open()
+        self._check_usable()
         check_range(self.size, offset, length)
         # The read itself will tell what is wrong with an entry.
         with suppress(FormatError, OSError):
-            pieces = resolve(self._layers, offset, min(length, MAX_READ_AHEAD))
-            for depth, span in islice(pieces, _MAX_HINTS):
+            spans = resolve(self.layers, offset, min(length, MAX_READ_AHEAD))
+            for depth, span in islice(spans, _MAX_HINTS):
                 if span.kind is SpanKind.DATA:
-                    read_ahead(self._layers[depth].store, span.length, span.file_offset)
+                    read_ahead(self.layers[depth].store, span.length, span.file_offset)
+
+    def stream(self) -> DeviceStream:
+        """The disk's content as a seekable binary file object."""
+        return DeviceStream(self)
+
+    # -- telling where content lies ----------------------------------------------------------------------------
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Tell what a range holds, from metadata alone, neighbours that are alike joined.
 
-        Raises: RequestError, ImageClosedError at once; CorruptImageError, OSError while iterating.
+        Raises: RequestError, ImageStateError at once; CorruptImageError, OSError while iterating.
         """
-        self._check_open()
+        self._check_usable()
         return coalesce(self._extents(offset, clip_length(self.size, offset, length)))
 
     def _extents(self, offset: int, length: int) -> Iterator[Extent]:
-        for depth, span in resolve(self._layers, offset, length):
+        for depth, span in resolve(self.layers, offset, length):
             is_data = span.kind is SpanKind.DATA
             yield Extent(
                 span.offset,
@@ -135,21 +209,39 @@ class LayeredDevice:
     def ranges(self, offset: int, length: int) -> Iterator[Iterator[Range]]:
         """Tell where the content of a range lies, for copying without passing it through Python.
 
-        Raises: RequestError, ImageClosedError at once; CorruptImageError, ParentNotFoundError, OSError while
-        iterating.
+        Space that a range names is not used for anything else until the context ends. Raises: RequestError,
+        ImageStateError at once; CorruptImageError, ParentNotFoundError, OSError while iterating.
         """
-        self._check_open()
+        self._check_usable()
         check_range(self.size, offset, length)
-        yield self._ranges(offset, length)
+        writer = self._writer
+        if writer is None:
+            yield self._ranges(offset, length)
+            return
+        ticket = writer.in_flight.pin()
+        try:
+            yield self._ranges(offset, length)
+        finally:
+            writer.in_flight.end(ticket)
 
     def _ranges(self, offset: int, length: int) -> Iterator[Range]:
-        for depth, span in resolve(self._layers, offset, length):
+        for depth, span in resolve(self.layers, offset, length):
             if span.kind is SpanKind.DATA:
-                yield from _store_ranges(self._layers[depth].store, span.file_offset, span.length)
+                yield from _store_ranges(self.layers[depth].store, span.file_offset, span.length)
             elif span.kind is SpanKind.PARENT:
                 raise self._absent(depth, span)
             else:
                 yield Range(ZERO, 0, span.length)
+
+    def pin(self) -> int:
+        """Keep what `place` will say true until `unpin`. Raises: ImageStateError."""
+        self._check_usable()
+        return 0 if self._writer is None else self._writer.in_flight.pin()
+
+    def unpin(self, pin: int) -> None:
+        """Nothing that was placed under this pin is used any more."""
+        if self._writer is not None:
+            self._writer.in_flight.end(pin)
 
     def place(self, offset: int, length: int) -> Place | None:
         """Where a range stands as a whole in one of the files; None if only `pread_into` can tell.
@@ -157,24 +249,82 @@ class LayeredDevice:
         Raises: OSError.
         """
         end = offset + length
-        if offset < 0 or length <= 0 or self._closed:
+        if offset < 0 or length <= 0 or self._closed or not _host.HAVE_PREADV:
             return None
         for layer, size, plain_file_offset in self._placing:
             if end > size:
                 return None
             file_offset = plain_file_offset(offset, length)
             if file_offset >= 0:
-                return _place_in(layer.store, file_offset, length)
+                store = plain_store(layer.store, file_offset, length)
+                fd = None if store is None else store.fileno()
+                return None if fd is None else Place(fd, file_offset)
             if file_offset != LEFT_TO_PARENT:
                 return None
         return None
 
-    def stream(self) -> DeviceStream:
-        """The disk's content as a seekable binary file object."""
-        return DeviceStream(self)
+    # -- changing ----------------------------------------------------------------------------------------------
+
+    def pwrite(self, data: Buffer, offset: int, *, fua: bool = False) -> None:
+        """Write bytes at a virtual offset. Any C-contiguous buffer, not kept."""
+        with memoryview(data) as whole, whole.cast("B") as view:
+            writer = self._change(offset, len(view))
+            writer.write(view, offset, self.pread)
+        self._after_change(writer, fua=fua)
+
+    def write_zeroes(
+        self,
+        length: int,
+        offset: int,
+        *,
+        may_unmap: bool = True,
+        fua: bool = False,
+        fast_only: bool = False,
+    ) -> None:
+        """Make a range read as zeroes; it gives up its file space where it can if `may_unmap`.
+
+        `fast_only` raises OSError (EOPNOTSUPP), with nothing done, where data would have to be written.
+        """
+        writer = self._change(offset, length)
+        writer.write_zeroes(offset, length, self.pread, may_unmap=may_unmap, fast_only=fast_only)
+        self._after_change(writer, fua=fua)
+
+    def trim(self, length: int, offset: int, *, fua: bool = False) -> None:
+        """Say that a range's content is not needed: what gives file space back reads as zeroes from then on."""
+        writer = self._change(offset, length)
+        writer.trim(offset, length)
+        self._after_change(writer, fua=fua)
+
+    def flush(self) -> None:
+        """Make everything durable whose call has returned. Nothing to do for a disk open for reading."""
+        self._check_open()
+        if self._writer is not None:
+            self._writer.flush()
+
+    def writes_in_place(self, offset: int, length: int) -> bool:
+        """Whether writing a range only overwrites what is there: no tables change, nothing is waited for."""
+        writer = self._writer
+        if writer is None or self._closed or offset < 0 or length < 0 or offset + length > self.size:
+            return False
+        return writer.writes_in_place(offset, length)
+
+    def _change(self, offset: int, length: int) -> LayerWriter:
+        self._check_open()
+        if self._writer is None:
+            raise ReadOnlyImageError(
+                f"{self.layers[0].name}: the image is open for reading; {self._how_to_write}"
+            )
+        check_range(self.size, offset, length)
+        return self._writer
+
+    def _after_change(self, writer: LayerWriter, *, fua: bool) -> None:
+        if fua:
+            writer.flush()
+
+    # -- the end -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the files; calling it twice does nothing."""
+        """Make everything durable and close the files; calling it twice does nothing. Raises: OSError."""
         if not self._closed:
             self._closed = True
             self._end = 0
@@ -183,7 +333,19 @@ class LayeredDevice:
     def _close_layers(self) -> None:
         raise NotImplementedError
 
+    @property
+    def _state(self) -> str:
+        """For a `repr`."""
+        return "closed" if self._closed else f"mode {self.mode!r}"
+
+    def disown(self) -> None:
+        """Refuse every call in this process, which has inherited the disk: it is its parent process's."""
+        self._is_inherited = not self._closed
+        self._closed = True
+        self._end = 0
+
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -191,54 +353,34 @@ class LayeredDevice:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ImageClosedError(f"{self._layers[0].name}: the image is closed")
+            if self._is_inherited:
+                raise ImageClosedError(
+                    f"{self.name}: the image was opened by the process that this one was forked from; open it here"
+                )
+            raise ImageClosedError(f"{self.name}: the image is closed")
+
+    def _check_usable(self) -> None:
+        self._check_open()
+        if self._writer is not None:
+            self._writer.check_sound()
 
     def _absent(self, depth: int, span: Span) -> ParentNotFoundError:
-        name = self._layers[depth].name
+        name = self.layers[depth].name
         return ParentNotFoundError(
             f"{name}: the {span.length} bytes at virtual offset {span.offset} are in its parent,"
             " which was not opened; name it with --parent"
         )
 
-    @staticmethod
-    def _shrunk(layer: Layer) -> OSError:
-        return OSError(f"{layer.name}: the file became shorter while it was open")
-
-
-def reading_limits(logical_sector_size: int, physical_sector_size: int, block_size: int) -> Limits:
-    """The limits of a device that is open for reading. Sizes in bytes."""
-    return Limits(
-        logical_sector_size,
-        physical_sector_size,
-        block_size,
-        ranges=Ability.NATIVE,
-        block_status=Ability.NATIVE,
-    )
-
 
 def _store_ranges(store: ByteStore, file_offset: int, length: int) -> Iterator[Range]:
     """Ranges of one store; what a replay holds in memory is never given as a range of the file."""
-    if not isinstance(store, OverlayStore):
-        yield Range(store, file_offset, length)
-        return
-    if store.is_plain(file_offset, length):
-        yield Range(store.base, file_offset, length)
+    plain = plain_store(store, file_offset, length)
+    if plain is not None:
+        yield Range(plain, file_offset, length)
         return
     for extent in store.extents(file_offset, length):
-        if extent.kind is StoreKind.OVERLAY:
-            yield Range(store, extent.file_offset, extent.length)
-        elif extent.kind is StoreKind.HOLE:
+        if extent.kind is StoreKind.HOLE:
             yield Range(ZERO, 0, extent.length)
         else:
-            yield Range(store.base, extent.file_offset, extent.length)
-
-
-def _place_in(store: ByteStore, file_offset: int, length: int) -> Place | None:
-    if not _host.HAVE_PREADV:
-        return None
-    if isinstance(store, OverlayStore):
-        if not store.is_plain(file_offset, length):
-            return None
-        store = store.base
-    fd = store.fileno()
-    return None if fd is None else Place(fd, file_offset)
+            part = plain_store(store, extent.file_offset, extent.length)
+            yield Range(store if part is None else part, extent.file_offset, extent.length)

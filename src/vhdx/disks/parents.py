@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from vhdx import _host
-from vhdx.disks.image import Image, Source
+from vhdx._text import quoted
+from vhdx.disks.image import Image
+from vhdx.disks.options import OpenOptions, ParentFunction, ParentRequest, ParentRoot
 from vhdx.errors import (
     ChainError,
     ParentForbiddenError,
@@ -25,45 +26,10 @@ from vhdx.errors import (
 )
 from vhdx.storage.base import path_of
 from vhdx.storage.file import FileStore
+from vhdx.storage.source import Owned, Source
 
 if TYPE_CHECKING:
-    from vhdx.engine.opening import ReplayMode
-    from vhdx.format.parent_locator import ParentLocator
-
-
-@dataclass(frozen=True, slots=True)
-class ParentRoot:
-    """Look for parents below this directory, wherever a locator's path may point in it."""
-
-    directory: str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ParentRequest:
-    """What a caller's function is asked: which file is the parent of this one?"""
-
-    child_name: str
-    child_path: Path | None
-    locator: ParentLocator
-    depth: int
-    """Of the child in the chain, 0 = the leaf."""
-
-
-ParentFunction = Callable[[ParentRequest], Source | None]
-ParentPolicy = Literal["same-dir", "none"] | Sequence[Source] | ParentRoot | ParentFunction
-
-
-@dataclass(frozen=True, slots=True)
-class OpenOptions:
-    """How parents are opened: as their child was."""
-
-    replay: ReplayMode = "auto"
-    strict: bool = False
-    lock: bool = True
-
-    def open(self, source: Source) -> Image:
-        """Open one file. Raises: as `Image.open`."""
-        return Image.open(source, replay=self.replay, strict=self.strict, lock=self.lock)
+    from collections.abc import Iterator
 
 
 @dataclass(slots=True)
@@ -110,22 +76,18 @@ class _Search:
 class ParentFinder:
     """Finds the parents of one chain under one policy; a source that the caller named is used once."""
 
-    def __init__(self, policy: ParentPolicy, options: OpenOptions) -> None:
-        self._options = options
+    def __init__(self, options: OpenOptions) -> None:
+        policy = options.parents
+        self.enabled = policy != "none"
+        self._options = options.for_parents()
         self._named: list[Source] = []
         self._function: ParentFunction | None = None
         self._root: Path | None = None
-        self.enabled = policy != "none"
         if isinstance(policy, ParentRoot):
             self._root = Path(policy.directory)
         elif callable(policy):
             self._function = policy
-        elif isinstance(policy, str):
-            if policy not in ("same-dir", "none"):
-                raise ValueError(
-                    f"parents must be 'same-dir', 'none', sources, a root or a function: {policy!r}"
-                )
-        else:
+        elif not isinstance(policy, str):
             self._named = list(policy)
 
     def find(self, child: Image, depth: int) -> Image:
@@ -159,12 +121,12 @@ class ParentFinder:
         if source is None:
             search.tried.append("the caller's function, which gave none")
             return None
-        image = self._options.open(source)
+        image = Image.open_with(source, self._options)
         return image if search.accepts(image) else None
 
     def _from_named(self, search: _Search) -> Image | None:
         for source in self._named:
-            image = self._options.open(source)
+            image = Image.open_with(source, self._options)
             if search.accepts(image):
                 self._named.remove(source)
                 return image
@@ -182,7 +144,7 @@ class ParentFinder:
             if components and _is_file_name(components[-1]):
                 names[components[-1]] = None
             if not _is_plain_relative(key, components):
-                search.forbidden.append(f"{key} {value!a}")
+                search.forbidden.append(f"{key} {quoted(value)}")
         for name in names:
             image = self._open_beside(search, path.parent, name)
             if image is not None and search.accepts(image):
@@ -213,16 +175,7 @@ class ParentFinder:
             search.forbidden.append(f"{shown} (a block device)")
             return None
         store.path = shown  # for the search of its own parent
-        return self._open_owned(store)
-
-    def _open_owned(self, store: FileStore) -> Image:
-        try:
-            image = self._options.open(store)
-        except BaseException:
-            store.close()
-            raise
-        image.adopt_store()
-        return image
+        return Image.open_with(Owned(store), self._options)
 
     def _from_root(self, search: _Search, root: Path) -> Image | None:
         real_root = Path(os.path.realpath(root))
@@ -237,7 +190,7 @@ class ParentFinder:
                     continue
                 if not is_inside:
                     continue
-                image = self._options.open(real)
+                image = Image.open_with(real, self._options)
                 if search.accepts(image):
                     return image
         return None

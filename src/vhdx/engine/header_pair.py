@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.format.header import HEADER_SIZE, Header, check_current_header
-from vhdx.report import Breach
+from vhdx.report import Breach, CopyDamage
 from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, pread
 
@@ -34,10 +34,12 @@ def read_header_pair(store: ByteStore, file_size: int, breach: Breach) -> Header
 
     Raises: FormatError through `breach`; OSError.
     """
+    damage = CopyDamage(breach)
     first, second = (
-        Header.decode(pread(store, HEADER_SIZE, offset), slot_name(index), offset, breach)
+        Header.decode(pread(store, HEADER_SIZE, offset), slot_name(index), offset, damage.breach)
         for index, offset in enumerate(HEADER_FILE_OFFSETS)
     )
+    damage.report(is_other_good=first is not None or second is not None)
     pair = HeaderPair((first, second), _current_index(first, second, breach))
     offset = HEADER_FILE_OFFSETS[pair.current_index]
     check_current_header(pair.current, slot_name(pair.current_index), offset, file_size, breach)

@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vhdx._text import counted, spelled
 from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.header_pair import HeaderPair, read_header_pair
 from vhdx.errors import LogReplayRequiredError
 from vhdx.format.constants import (
+    FILE_SIGNATURE,
     HEADER_FILE_OFFSETS,
     HEADER_SECTION_SIZE,
     REGION_TABLE_FILE_OFFSETS,
 )
-from vhdx.format.file_identifier import IDENTIFIER_SIZE, SIGNATURE, FileIdentifier
+from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
 from vhdx.format.geometry import Geometry
 from vhdx.format.guids import PARENT_LOCATOR
 from vhdx.format.metadata import (
@@ -38,7 +40,7 @@ from vhdx.format.region_table import (
     RegionTable,
     check_regions,
 )
-from vhdx.report import Breach, Report
+from vhdx.report import Breach, CopyDamage, Report
 from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, both_ends, pread
 
@@ -52,7 +54,10 @@ ReplayMode = Literal["auto", "refuse", "ignore"]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Everything that is known of a file once it has been opened; nothing in it changes."""
+    """Everything that is known of a file once it has been opened.
+
+    Nothing in it changes, except that `block_rules` are told when a writer has made the file longer.
+    """
 
     store: ByteStore
     """The file as it is to be read: the replay's overlay if the log is dirty."""
@@ -110,10 +115,10 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
 def read_identifier(store: ByteStore, file_size: int, breach: Breach) -> FileIdentifier:
     """Read the identifier. Raises: FormatError through `breach`; OSError."""
     data = pread(store, IDENTIFIER_SIZE, 0)
-    if data[: len(SIGNATURE)] != SIGNATURE:
-        found = repr(data[: len(SIGNATURE)])
-        hint = f"the file is not a VHDX but {recognise(*both_ends(store, PROBE_SIZE))}"
-        breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="b'vhdxfile'", hint=hint)
+    if data[: len(FILE_SIGNATURE)] != FILE_SIGNATURE:
+        found = spelled(data[: len(FILE_SIGNATURE)])
+        hint = f"it is {recognise(*both_ends(store, PROBE_SIZE))}"
+        breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="'vhdxfile'", hint=hint)
     if file_size < HEADER_SECTION_SIZE:
         found = f"{file_size} bytes"
         breach(RuleCode.FILE_TRUNCATED, "file", None, found=found, expected=f">= {HEADER_SECTION_SIZE}")
@@ -138,7 +143,7 @@ def _replay(
     from vhdx.engine.log_replay import replay_in_memory
 
     replay = replay_in_memory(store, header, file_size, report.breach)
-    found = f"{len(replay.entries)} entries to replay"
+    found = f"{counted(len(replay.entries), 'entry', 'entries')} to replay"
     report.breach(RuleCode.LOG_DIRTY, "log", where, found=found)
     return replay
 
@@ -150,12 +155,14 @@ def read_region_tables(
 
     Raises: FormatError through `breach`; OSError.
     """
+    damage = CopyDamage(breach)
     first, second = (
         RegionTable.decode(
-            pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, breach
+            pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, damage.breach
         )
         for index, offset in enumerate(REGION_TABLE_FILE_OFFSETS)
     )
+    damage.report(is_other_good=first is not None or second is not None)
     table = first if first is not None else second
     if table is None:
         breach(RuleCode.REGION_TABLE_NONE_VALID, "region tables", REGION_TABLE_FILE_OFFSETS[0])

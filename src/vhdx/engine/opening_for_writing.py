@@ -1,6 +1,6 @@
 """Opening a file for writing: what must be right before it may be changed.
 
-Everything here happens before the first byte is written: a file that is refused has not been touched.
+All of it is judged before the first byte is written: a file that is refused has not been touched.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 GROWTH_CEILING: Final = GIB
-"""How far past its last structure a replay may extend the file: writers extend in steps, none by more."""
+"""How far past its last structure a replay may extend the file. Writers make a file longer in smaller steps."""
 
 _UNWRITABLE: Final = frozenset((RuleCode.LOG_BEYOND_END, RuleCode.HEADER_SEQUENCE_EXHAUSTED))
-"""Rules whose breach is tolerated when reading."""
+"""Rules whose breach is tolerated when reading, and refused here."""
 
 
 def open_for_writing(

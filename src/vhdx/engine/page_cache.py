@@ -1,8 +1,8 @@
 """Pages of a file's metadata (BAT, sector bitmaps): read on demand, changed in memory, frozen for the log.
 
-A page is 4 KiB of the file at a multiple of 4 KiB: the unit in which the log changes metadata. Clean pages are
-kept in bounded number. A changed page stays in memory until the commit that froze it has applied it in place;
-until then the file holds an older content.
+A page is 4 KiB of the file at a multiple of 4 KiB: the unit in which the log changes metadata. A bounded number of
+clean pages is kept. A changed page stays in memory until a commit has frozen it, logged it, and written it to its
+place; until then the file holds an older content.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def entry_change(file_offset: int, entry: int) -> PageChange:
 class PageCache:
     """The metadata pages of one store.
 
-    A hit on a clean page takes no lock: it is one look-up in a dict. The oldest clean page makes room.
+    Finding a clean page takes no lock: it is one look-up in a dict. Where there are too many, the oldest goes.
     """
 
     def __init__(self, store: ByteStore, tuning: Tuning = DEFAULT_TUNING) -> None:
@@ -49,7 +49,7 @@ class PageCache:
         """Frozen by the running commit, and not yet in place."""
         self._lock = tuning.sync.lock()
         self.cached = self._clean.get
-        """The clean page of a number if it is in memory, else None: `page` without a call."""
+        """The clean page of a number if it is in memory, else None. No Python function is called."""
 
     def page(self, number: int) -> bytes | bytearray:
         """The 4096 bytes at file offset `number * 4096`; zeroes past the end. Raises: OSError."""
@@ -60,7 +60,7 @@ class PageCache:
             return self._page(number)
 
     def _page(self, number: int) -> bytes | bytearray:
-        """The newest content; the lock is held, so that no older one can come between."""
+        """The newest content. The caller holds the lock: no other thread changes the page while it is read."""
         found = self._dirty.get(number) or self.frozen.get(number) or self._clean.get(number)
         if found is None:
             found = pread_zero_extended(self.store, PAGE_SIZE, number * PAGE_SIZE)
@@ -82,7 +82,7 @@ class PageCache:
         return joined[start : start + length]
 
     def changed(self, start: int, end: int) -> dict[int, bytes]:
-        """Pages of a range of the file whose newest content may not stand in their places yet, by number."""
+        """Pages of a range of the file whose newest content may not be in the file yet, by number."""
         first, last = start // PAGE_SIZE, (end - 1) // PAGE_SIZE
         with self._lock:
             numbers = self._dirty.keys() | self.frozen.keys()
@@ -92,7 +92,7 @@ class PageCache:
         """Make changes that belong together visible at once.
 
         False, with nothing changed, if more than `max_dirty_pages` pages would then wait for the log.
-        Raises: OSError, with nothing changed.
+        Raises: ValueError for changes that alone are of more pages, OSError; each with nothing changed.
         """
         pages: dict[int, bytearray] = {}
         with self._lock:
@@ -106,6 +106,10 @@ class PageCache:
                     page[start : start + len(part)] = part
                     data = data[len(part) :]
                     number, start = number + 1, 0
+            if len(pages) > max_dirty_pages:
+                raise ValueError(
+                    f"a change of {len(pages)} pages: at most {max_dirty_pages} are changed at once"
+                )
             added = sum(number not in self._dirty for number in pages)
             if len(self._dirty) + added > max_dirty_pages:
                 return False

@@ -13,7 +13,7 @@ from vhdx.findings import Finding
 from vhdx.format.bat import (
     CONTENT,
     MAX_ENTRY_WITHOUT_SPACE,
-    Content,
+    ContentSource,
     PayloadState,
     entry_file_offset,
     entry_state,
@@ -62,16 +62,16 @@ class ReadPlan:
         file_offset = entry_file_offset(run.entry) + skipped
         content = CONTENT[entry_state(run.entry)]
         match content:
-            case Content.FILE:
+            case ContentSource.FILE:
                 yield self._data(run.first_block, offset, length, file_offset)
-            case Content.BITMAP:
+            case ContentSource.BITMAP:
                 yield from self._partial(run.first_block, offset, length, file_offset)
-            case Content.ZERO:
+            case ContentSource.ZERO:
                 yield Span(SpanKind.ZERO, offset, length, 0)
-            case Content.TRANSPARENT:
+            case ContentSource.TRANSPARENT:
                 kind = SpanKind.PARENT if self._geometry.has_parent else SpanKind.UNALLOCATED
                 yield Span(kind, offset, length, 0)
-            case Content.INVALID:
+            case ContentSource.INVALID:
                 raise AssertionError("the rules of blocks refuse reserved states")
             case _:
                 assert_never(content)

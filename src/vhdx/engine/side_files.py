@@ -3,6 +3,7 @@
 import os
 from typing import Final
 
+from vhdx._text import quoted
 from vhdx.findings import Finding
 from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, path_of
@@ -27,4 +28,6 @@ def side_files(store: ByteStore) -> list[str]:
 
 def side_file_findings(store: ByteStore) -> list[Finding]:
     """A finding for each change-tracking file beside an image."""
-    return [Finding(RuleCode.CHANGE_TRACKING, "side file", None, f"{path!a}") for path in side_files(store)]
+    return [
+        Finding(RuleCode.CHANGE_TRACKING, "side file", None, quoted(str(path))) for path in side_files(store)
+    ]

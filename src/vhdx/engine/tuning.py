@@ -1,4 +1,4 @@
-"""What a test may choose of the engine, in one value; everybody else takes the defaults."""
+"""What a test may choose of how the engine runs, in one value. Everybody else takes the defaults."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,14 +10,14 @@ DEFAULT_PAGE_CAPACITY: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How one open file is worked on."""
+    """Where locks come from, and how much room there is. What a file holds afterwards does not depend on it."""
 
     sync: Sync = THREADS
-    """Makes the locks."""
+    """Makes the locks: a scheduler of threads, where a test decides which of them goes on."""
     page_capacity: int = DEFAULT_PAGE_CAPACITY
-    """Clean metadata pages that are kept in memory."""
+    """Clean metadata pages (4 KiB each) that are kept in memory."""
     log_capacity: int | None = None
-    """Bytes of the log that are used at most, so that the log is restarted often; None: all of it."""
+    """Bytes of the log that are used at most, so that the log is full after a few commits; None: all of it."""
 
 
 DEFAULT_TUNING: Final = Tuning()

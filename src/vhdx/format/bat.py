@@ -29,7 +29,7 @@ class BitmapState(IntEnum):
     PRESENT = 6
 
 
-class Content(Enum):
+class ContentSource(Enum):
     """Where a block's content comes from when it is read."""
 
     FILE = "this file"
@@ -40,14 +40,14 @@ class Content(Enum):
 
 
 CONTENT: Final = (
-    Content.TRANSPARENT,  # NOT_PRESENT
-    Content.ZERO,  # UNDEFINED: anything is permitted; zeroes are stable and leak nothing
-    Content.ZERO,  # ZERO
-    Content.ZERO,  # UNMAPPED: likewise, never the anchored old content
-    Content.INVALID,  # reserved
-    Content.ZERO,  # the 0.95 draft's UNMAPPED
-    Content.FILE,  # FULLY_PRESENT: the bitmap must not be looked at
-    Content.BITMAP,  # PARTIALLY_PRESENT
+    ContentSource.TRANSPARENT,  # NOT_PRESENT
+    ContentSource.ZERO,  # UNDEFINED: anything is permitted; zeroes are stable and leak nothing
+    ContentSource.ZERO,  # ZERO
+    ContentSource.ZERO,  # UNMAPPED: likewise, never the anchored old content
+    ContentSource.INVALID,  # reserved
+    ContentSource.ZERO,  # the 0.95 draft's UNMAPPED
+    ContentSource.FILE,  # FULLY_PRESENT: the bitmap must not be looked at
+    ContentSource.BITMAP,  # PARTIALLY_PRESENT
 )
 """Indexed by state."""
 

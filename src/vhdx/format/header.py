@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from vhdx._text import spelled
 from vhdx.format.checksum import seal, stored_checksum, structure_checksum
 from vhdx.format.constants import HEADER_SECTION_SIZE, MAX_LOG_LENGTH, STRUCTURE_ALIGNMENT
 from vhdx.format.guids import ZERO_GUID
@@ -39,7 +40,7 @@ class Header:
         """Read 4096 bytes; None, with the breach reported, if signature or checksum is wrong."""
         if data[:4] != SIGNATURE or len(data) < HEADER_SIZE:
             breach(
-                RuleCode.HEADER_SIGNATURE, structure, file_offset, found=repr(data[:4]), expected="b'head'"
+                RuleCode.HEADER_SIGNATURE, structure, file_offset, found=spelled(data[:4]), expected="'head'"
             )
             return None
         stored, actual = stored_checksum(data), structure_checksum(data)

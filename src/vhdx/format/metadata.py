@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from vhdx._text import spelled
 from vhdx._units import MIB, is_power_of_two
 from vhdx.format.constants import MAX_BLOCK_SIZE, MAX_VIRTUAL_SIZE, MIN_BLOCK_SIZE, SECTOR_SIZES
 from vhdx.format.geometry import Geometry
@@ -138,8 +139,8 @@ class MetadataTable:
                 RuleCode.METADATA_SIGNATURE,
                 _STRUCTURE,
                 file_offset,
-                found=repr(signature),
-                expected="b'metadata'",
+                found=spelled(signature),
+                expected="'metadata'",
             )
         if count > MAX_ENTRIES:
             breach(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from vhdx._text import quoted, quoted_all
 from vhdx.format.guids import VHDX_LOCATOR_TYPE, ZERO_GUID, guid_text, parse_guid_text
 from vhdx.report import Breach
 from vhdx.rules import RuleCode
@@ -55,15 +56,20 @@ class ParentLocator:
         strings = _decode_strings(item, file_offset, breach)
         if LINKAGE not in strings:
             breach(
-                RuleCode.LOCATOR_LINKAGE_MISSING, _STRUCTURE, file_offset, found=f"keys {sorted(strings)!a}"
+                RuleCode.LOCATOR_LINKAGE_MISSING,
+                _STRUCTURE,
+                file_offset,
+                found=f"keys {quoted_all(sorted(strings))}",
             )
         linkage = parse_guid_text(strings[LINKAGE])
         if linkage is None:
-            breach(RuleCode.LOCATOR_LINKAGE_INVALID, _STRUCTURE, file_offset, found=f"{strings[LINKAGE]!a}")
+            breach(RuleCode.LOCATOR_LINKAGE_INVALID, _STRUCTURE, file_offset, found=quoted(strings[LINKAGE]))
         assert linkage is not None
         paths: dict[str, str] = {key: strings[key] for key in PATH_KEYS if key in strings}
         if not paths:
-            breach(RuleCode.LOCATOR_NO_PATH, _STRUCTURE, file_offset, found=f"keys {sorted(strings)!a}")
+            breach(
+                RuleCode.LOCATOR_NO_PATH, _STRUCTURE, file_offset, found=f"keys {quoted_all(sorted(strings))}"
+            )
         return cls(
             linkage,
             parse_guid_text(strings.get(LINKAGE2, "")),
@@ -120,7 +126,12 @@ def _decode_strings(item: bytes, file_offset: int, breach: Breach) -> dict[str, 
             continue
         key, value = pair
         if strings.get(key, value) != value:
-            breach(RuleCode.LOCATOR_DUPLICATE_KEY, where, file_offset + entry_offset, found=f"{key!a} twice")
+            breach(
+                RuleCode.LOCATOR_DUPLICATE_KEY,
+                where,
+                file_offset + entry_offset,
+                found=f"{quoted(key)} twice",
+            )
         strings[key] = value
     return strings
 
@@ -139,12 +150,12 @@ def _decode_entry(
     raw_value = _slice(item, value_at, value_length, heap_offset)
     if raw_value is None:
         code = RuleCode.LOCATOR_STRING_RANGE if key in _KNOWN_KEYS else RuleCode.LOCATOR_UNKNOWN_STRING
-        found = f"value of {key!a}, {value_length} bytes at {value_at:#x}"
+        found = f"value of {quoted(key)}, {value_length} bytes at {value_at:#x}"
         breach(code, where, file_offset, found=found, expected=f"{heap_offset:#x} to {len(item):#x}")
         return None
     value = _decode_text(raw_value)
     if value is None or (key == LINKAGE and not value.isprintable()):
-        breach(_encoding_code(key), where, file_offset, found=f"value of {key!a}")
+        breach(_encoding_code(key), where, file_offset, found=f"value of {quoted(key)}")
         return None
     return key, value
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
+from vhdx._text import spelled
 from vhdx._units import MAX_FILE_OFFSET
 from vhdx.format.checksum import seal, stored_checksum, structure_checksum
 from vhdx.format.constants import HEADER_SECTION_SIZE, STRUCTURE_ALIGNMENT
@@ -71,8 +72,8 @@ class RegionTable:
                 RuleCode.REGION_TABLE_SIGNATURE,
                 structure,
                 file_offset,
-                found=repr(data[:4]),
-                expected="b'regi'",
+                found=spelled(data[:4]),
+                expected="'regi'",
             )
             return None
         stored, actual = stored_checksum(data), structure_checksum(data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhdx.blockdev.device import Ability
 from vhdx.nbd.protocol.constants import BASE_ALLOCATION, CONTEXTS, StateFlag, TransmissionFlag
-from vhdx.nbd.protocol.handshake import ExportOffer
+from vhdx.nbd.protocol.events import ExportOffer
 from vhdx.nbd.protocol.transmission import MAX_PAYLOAD
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vhdx._units import MIB
-from vhdx.disks.image import Source, open_store
 from vhdx.engine.bat_table import BatTable
 from vhdx.engine.opening import Opened, open_image
 from vhdx.engine.page_cache import PageCache
@@ -25,6 +24,7 @@ from vhdx.format.constants import BAT_ENTRY_SIZE, HEADER_SECTION_SIZE
 from vhdx.report import Report
 from vhdx.rules import RuleCode, Severity
 from vhdx.storage.base import ByteStore, StoreKind, pread_zero_extended
+from vhdx.storage.source import Source, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -104,13 +104,9 @@ def _check(
     source: Source, *, lock: bool, strict: bool, progress: Callable[[int, int], None] | None
 ) -> Generator[Finding, None, CheckSummary]:
     """List the findings of a file, and count those that are not listed, too."""
-    store, owned = open_store(source, lock=lock)
     counts: Counter[RuleCode] = Counter()
-    try:
+    with reading(source, lock=lock) as store:
         summary = yield from _listed(_store_findings(store, strict, progress), counts)
-    finally:
-        if owned:
-            store.close()
     return replace(summary, counts=counts + summary.counts)
 
 

@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
+from vhdx.ops.copying.source import DiskSource, use_disk
 from vhdx.ops.copying.source_walk import (
     HoleMap,
     Unit,
@@ -15,12 +16,11 @@ from vhdx.ops.copying.source_walk import (
     count_data,
     data_units,
     open_unit,
-    read_part,
 )
 from vhdx.ops.copying.unit_workers import Stopped, UnitWorkers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, is_zero
 from vhdx.ops.progress import Progress, no_progress
-from vhdx.storage.base import ByteStore, is_same_file
+from vhdx.storage.base import ByteStore, is_same_file, read_fully
 
 _UNIT_SIZE: Final = 16 * MIB
 
@@ -34,9 +34,9 @@ class Difference:
 
 
 def compare(
-    a: BlockDevice, b: BlockDevice, *, threads: int = 2, progress: Progress = no_progress
+    a: DiskSource, b: DiskSource, *, threads: int = 2, progress: Progress = no_progress
 ) -> Difference | None:
-    """Find the first difference between two disks; None if they read the same.
+    """Find the first difference between two disks; None if they read the same. Each is a device or a path.
 
     If their sizes differ, the longer one has to read as zeroes past the end of the other. What both know to
     be zero, and what both have at the same place of the same file, is not read. `progress` is told bytes of
@@ -44,12 +44,15 @@ def compare(
 
     Raises: ParentNotFoundError before anything is read; FormatError, OSError.
     """
-    total = count_data(a) + count_data(b)
-    comparison = _Comparison(a, b)
-    workers: UnitWorkers[Unit] = UnitWorkers(comparison.units(), threads)
-    workers.run(lambda: comparison.make_work(workers), lambda: progress(min(total, comparison.done), total))
-    progress(total, total)
-    return comparison.difference
+    with use_disk(a) as device_a, use_disk(b) as device_b:
+        total = count_data(device_a) + count_data(device_b)
+        comparison = _Comparison(device_a, device_b)
+        workers: UnitWorkers[Unit] = UnitWorkers(comparison.units(), threads)
+        workers.run(
+            lambda: comparison.make_work(workers), lambda: progress(min(total, comparison.done), total)
+        )
+        progress(total, total)
+        return comparison.difference
 
 
 class _Comparison:
@@ -140,7 +143,7 @@ class _Comparer:
         for part, buffer in zip((left, right), self._buffers, strict=True):
             if part.store is not None:
                 with memoryview(buffer)[:length] as view:
-                    read_part(part.store, view, part.file_offset + start)
+                    read_fully(part.store, view, part.file_offset + start)
                 filled.append(buffer)
         if len(filled) == 1:
             return None if is_zero(filled[0], length) else _first_unlike(filled[0], bytes(length))

@@ -53,8 +53,8 @@ def create(
         overwrite: replace an existing file, or the content of a device.
         preallocate: take all space of a fixed image from the host at once.
 
-    Raises: RequestError for what cannot be, before anything is written; FileExistsError;
-    LogReplayRequiredError if the parent was not closed properly; FormatError for a damaged parent;
+    Raises: RequestError for arguments that are wrong or do not go together, before anything is written;
+    FileExistsError; LogReplayRequiredError if the parent was not closed properly; FormatError for a damaged parent;
     ImageLockedError if another process writes to it; OSError. After any exception there is no new file.
     [MS-VHDX] 2.1, 2.6.2.
     """
@@ -85,7 +85,7 @@ def create(
 
 
 def identity_of(parent: Image) -> UUID:
-    """By what a child will recognise this image: its DataWriteGuid ([MS-VHDX] 2.2.2, 2.6.2.6.3).
+    """The id by which a child recognises this image as its parent: its DataWriteGuid ([MS-VHDX] 2.2.2, 2.6.2.6.3).
 
     Raises: LogReplayRequiredError if it is dirty, RequestError if it has no identity.
     """
@@ -157,7 +157,7 @@ def _child_parameters(
 
 
 def _inherited_items(parent: Image) -> tuple[NewItem, ...]:
-    """What belongs to the disk rather than to the file, beside the parameters ([MS-VHDX] 2.6.1.2)."""
+    """The metadata items that a child takes over: those marked as belonging to the disk ([MS-VHDX] 2.6.1.2)."""
     return tuple(
         NewItem(entry.item_id, entry.flags, parent.read_metadata_item(entry))
         for entry in parent.metadata_entries

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from typing import Self
     from uuid import UUID
 
-    from vhdx.disks.image import Kind, Source
+    from vhdx.disks.image import Kind
     from vhdx.engine.log_replay import Replay
     from vhdx.format.header import Header
     from vhdx.format.parent_locator import ParentLocator
+    from vhdx.storage.source import Source
 
 STATE_NAMES: Final = {
     PayloadState.NOT_PRESENT: "not-present",

@@ -1,12 +1,14 @@
 """How much space the result of a conversion needs."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from vhdx.blockdev.device import BlockDevice
+from vhdx.disks.formats import FormatName, check_can_be_made
 from vhdx.errors import RequestError
 from vhdx.format.layout import ImageLayout
 from vhdx.ops.copying.parameters import image_parameters
+from vhdx.ops.copying.source import DiskSource, use_disk
 from vhdx.ops.copying.source_walk import count_data, data_units
 from vhdx.ops.progress import Progress, no_progress
 
@@ -26,9 +28,9 @@ class Measurement:
 
 
 def measure(
-    source: BlockDevice | int,
+    source: DiskSource | int,
     *,
-    format: Literal["raw", "vhdx"] = "raw",
+    format: FormatName = "raw",
     kind: Literal["dynamic", "fixed"] = "dynamic",
     block_size: int | None = None,
     logical_sector_size: int | None = None,
@@ -36,32 +38,36 @@ def measure(
 ) -> Measurement:
     """Tell the size of the file that `convert` would make; looks at metadata only.
 
-    `source` is a disk, or the virtual size in bytes of an empty one; the other arguments are those of
+    `source` is a disk, a path, or the virtual size in bytes of an empty disk; the other arguments are those of
     `convert`. For raw, and for a fixed VHDX, the required size is that of the data and structures on the
     host, as the rest of the file is holes; for a dynamic VHDX it is the length of the file.
 
     Raises: RequestError, ParentNotFoundError, FormatError, OSError.
     """
-    if format not in {"raw", "vhdx"}:
-        raise RequestError(f"format {format!r} is not known: choose raw or vhdx")
-    device = None if isinstance(source, int) else source
-    size = source if isinstance(source, int) else source.size
-    data = count_data(device, progress) if device else 0
-    if format == "raw":
-        if size < 0:
-            raise RequestError(f"a disk of {size} bytes is not possible")
-        return Measurement(data, size)
-    parameters = image_parameters(
-        size,
-        device.limits if device else None,
-        kind=kind,
-        block_size=block_size,
-        logical_sector_size=logical_sector_size,
-        physical_sector_size=None,
-    )
-    layout = ImageLayout(parameters.geometry)
-    full = layout.file_size(layout.geometry.block_count)
-    if kind == "fixed":
-        return Measurement(layout.payload_offset + data, full)
-    blocks = sum(1 for _ in data_units(device, parameters.block_size)) if device else 0
-    return Measurement(layout.file_size(blocks), full)
+    check_can_be_made(format)
+    with ExitStack() as stack:
+        device = None
+        if isinstance(source, int):
+            size = source
+        else:
+            device = stack.enter_context(use_disk(source))
+            size = device.size
+        data = count_data(device, progress) if device else 0
+        if format == "raw":
+            if size < 0:
+                raise RequestError(f"a disk of {size} bytes is not possible")
+            return Measurement(data, size)
+        parameters = image_parameters(
+            size,
+            device.limits if device else None,
+            kind=kind,
+            block_size=block_size,
+            logical_sector_size=logical_sector_size,
+            physical_sector_size=None,
+        )
+        layout = ImageLayout(parameters.geometry)
+        full = layout.file_size(layout.geometry.block_count)
+        if kind == "fixed":
+            return Measurement(layout.payload_offset + data, full)
+        blocks = sum(1 for _ in data_units(device, parameters.block_size)) if device else 0
+        return Measurement(layout.file_size(blocks), full)

@@ -3,10 +3,10 @@
 import os
 
 from vhdx._buffer import Buffer
-from vhdx.format.file_identifier import SIGNATURE
+from vhdx.format.constants import FILE_SIGNATURE
 from vhdx.format.recognise import recognise
 from vhdx.storage.base import pread
-from vhdx.storage.file import FileStore
+from vhdx.storage.source import reading
 
 
 def probe(source: Buffer | str | os.PathLike[str]) -> int:
@@ -16,13 +16,13 @@ def probe(source: Buffer | str | os.PathLike[str]) -> int:
     content makes it raise. Raises: OSError for a path that cannot be read; TypeError for anything else.
     """
     if isinstance(source, str | os.PathLike):
-        with FileStore.open(source, lock=False) as store:
-            return _score(pread(store, len(SIGNATURE), 0))
+        with reading(source, lock=False) as store:
+            return _score(pread(store, len(FILE_SIGNATURE), 0))
     with memoryview(source) as content:
         if not content.nbytes:
             return 0
         with content.cast("B") as view:
-            return _score(bytes(view[: len(SIGNATURE)]))
+            return _score(bytes(view[: len(FILE_SIGNATURE)]))
 
 
 def _score(start: bytes) -> int:

@@ -7,21 +7,24 @@ from uuid import uuid4
 
 from vhdx.disks.chain import Disk
 from vhdx.disks.image import Image
-from vhdx.disks.raw import RawDevice
+from vhdx.disks.options import OpenOptions
 from vhdx.engine.new_image import ImageWriter
 from vhdx.errors import RequestError
+from vhdx.format.constants import SECTOR_SIZES
 from vhdx.format.new_disk import disk_parameters
 from vhdx.format.parent_locator import ParentLocator
+from vhdx.storage.source import Owned
 from vhdx.storage.throw_away import ThrowAwayStore
 
 if TYPE_CHECKING:
+    from vhdx.disks.layered_device import LayeredDevice
     from vhdx.format.metadata import DiskParameters
 
 _NO_PATH: Final = {"relative_path": ".\\none"}
 """A locator needs a path; nobody looks for this child's parent."""
 
 
-def open_snapshot(base: Disk | RawDevice, directory: str | None = None) -> Disk:
+def open_snapshot(base: LayeredDevice, directory: str | None = None) -> Disk:
     """Give a disk that can be written to and shows `base`, open for reading, wherever it was not written to.
 
     The disk has the base's size and sectors. What is written goes to a file without a name in `directory`
@@ -36,31 +39,22 @@ def open_snapshot(base: Disk | RawDevice, directory: str | None = None) -> Disk:
     must be a multiple of 512 bytes, and not zero); OSError.
     """
     if base.limits.writable:
-        raise RequestError(f"{_name_of(base)}: a snapshot needs a disk that is open for reading")
+        raise RequestError(f"{base.name}: a snapshot needs a disk that is open for reading")
     store = ThrowAwayStore.make(directory)
     try:
         ImageWriter(store, _parameters(base), locator=ParentLocator(uuid4(), paths=_NO_PATH)).finish()
-        leaf = Image.open(store, "r+")
     except BaseException:
         store.close()
         raise
-    leaf.adopt_store()
-    if isinstance(base, RawDevice):
-        return Disk((leaf,), base)
-    return Disk((leaf, *base.images))
+    return Disk((Image.open_with(Owned(store), OpenOptions(mode="r+")),), base)
 
 
-def _parameters(base: Disk | RawDevice) -> DiskParameters:
-    if isinstance(base, RawDevice):
-        return disk_parameters(base.size, kind="differencing")
+def _parameters(base: LayeredDevice) -> DiskParameters:
+    logical, physical = base.limits.minimum_io_size, base.limits.preferred_io_size
     return disk_parameters(
         base.size,
         kind="differencing",
-        logical_sector_size=base.logical_sector_size,
-        physical_sector_size=base.physical_sector_size,
+        logical_sector_size=logical if logical in SECTOR_SIZES else None,
+        physical_sector_size=physical if physical in SECTOR_SIZES else None,
         disk_id=base.disk_id,
     )
-
-
-def _name_of(base: Disk | RawDevice) -> str:
-    return base.name if isinstance(base, RawDevice) else base.images[0].name

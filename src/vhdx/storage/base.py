@@ -14,10 +14,11 @@ that no caller asks which system it runs on.
 * A failed call raises OSError (a closed store: ValueError), and leaves the store usable.
 
 A store that can do more says so by having the members of one of the optional protocols: `QuickReads`, `ReadAhead`,
-`WriteBehind`, `SpaceControl`, or single attributes of `FileFacts`. Callers do not look for these members: they use
-the functions at the end of this file, which also answer for a store that has none of them.
+`WriteBehind`, `SpaceControl`, `View`, or single attributes of `FileFacts`. Callers do not look for these members:
+they use the functions at the end of this file, which also answer for a store that has none of them.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
@@ -190,6 +191,16 @@ class FileFacts(Protocol):
         ...
 
 
+class View(Protocol):
+    """Of a store that shows another one, with changes."""
+
+    base: ByteStore
+
+    def is_plain(self, file_offset: int, length: int, /) -> bool:
+        """Whether a range stands in `base` just as the view shows it. Raises: OSError, ValueError."""
+        ...
+
+
 class _NoSpaceControl:
     """Answers for a store whose host cannot be asked."""
 
@@ -217,6 +228,30 @@ def pread(store: ByteStore, length: int, file_offset: int) -> bytes:
     buffer = bytearray(length)
     count = store.pread_into(buffer, file_offset)
     return bytes(buffer) if count == length else bytes(memoryview(buffer)[:count])
+
+
+class Readable(Protocol):
+    """What is read like a store."""
+
+    @property
+    def name(self) -> str | None:
+        """What to call it in a message."""
+        ...
+
+    def pread_into(self, buffer: Buffer, file_offset: int, /) -> int:
+        """As `ByteStore.pread_into`."""
+        ...
+
+
+def read_fully(store: Readable, view: memoryview, file_offset: int) -> None:
+    """Fill a view of bytes. Raises: OSError, also (EIO) if the store ends before the view is full."""
+    if store.pread_into(view, file_offset) != len(view):
+        raise shrunk(store.name)
+
+
+def shrunk(name: str | None) -> OSError:
+    """The error of a file that ends before bytes that it had when it was opened."""
+    return OSError(errno.EIO, "the file has become shorter while it was open", name)
 
 
 def both_ends(store: ByteStore, length: int) -> tuple[bytes, bytes]:
@@ -287,3 +322,19 @@ def is_writable(store: ByteStore) -> bool:
 def lock_warning_of(store: ByteStore) -> str | None:
     """`FileFacts.lock_warning`; None for a store that is no file."""
     return cast("FileFacts", store).lock_warning if hasattr(store, "lock_warning") else None
+
+
+def base_of(store: ByteStore) -> ByteStore:
+    """The store that a view shows; every other store itself."""
+    return cast("View", store).base if hasattr(store, "is_plain") else store
+
+
+def plain_store(store: ByteStore, file_offset: int, length: int) -> ByteStore | None:
+    """The store whose descriptor, if it has one, gives the bytes of a range as `store` shows them.
+
+    None if `pread_into` alone gives them; see `View`. Raises: OSError, ValueError.
+    """
+    if not hasattr(store, "is_plain"):
+        return store
+    view = cast("View", store)
+    return view.base if view.is_plain(file_offset, length) else None

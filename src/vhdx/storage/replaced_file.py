@@ -1,4 +1,4 @@
-"""An existing file whose name a new one is to take: nobody may be using it, and what belongs to it stays with the name."""
+"""An existing file whose name a new one is to take: nobody may be using it; its owner and mode stay with the name."""
 
 import errno
 import os

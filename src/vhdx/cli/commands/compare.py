@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vhdx.cli.options import add_format, add_image, add_opening, add_parents, add_progress
+from vhdx.cli.options import add_format, add_image, add_opening, add_parents, add_progress, opening
 from vhdx.cli.output import complain
 from vhdx.cli.progress import ProgressLine
 from vhdx.cli.sources import open_source
@@ -34,9 +34,10 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare, and name the first difference."""
+    how = opening(options)
     with (
-        open_source(options.a, options, options.format) as a,
-        open_source(options.b, options, options.second_format) as b,
+        open_source(options.a, options.format, how) as a,
+        open_source(options.b, options.second_format, how) as b,
     ):
         if a.size != b.size:
             complain(f"warning: the sizes differ: {a.size} and {b.size} bytes; what is more must be zeroes")

@@ -6,11 +6,9 @@ DST appears only when it is complete; zeroes take no space in it. '-' as DST wri
 from __future__ import annotations
 
 import sys
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from vhdx.cli.options import (
-    FORMATS,
     UsageError,
     add_force,
     add_format,
@@ -19,21 +17,22 @@ from vhdx.cli.options import (
     add_opening,
     add_parents,
     add_progress,
+    opening,
     refuse_geometry_of_raw,
 )
 from vhdx.cli.progress import ProgressLine
-from vhdx.cli.sources import RAW_SUFFIXES, open_source
+from vhdx.cli.sources import open_source
+from vhdx.disks.formats import NEW_FORMATS, RAW, format_of_name
 from vhdx.ops.convert import convert
 
 if TYPE_CHECKING:
     import argparse
-    from typing import Literal
 
     from vhdx.blockdev.device import BlockDevice
     from vhdx.cli.options import Parser
+    from vhdx.disks.formats import FormatName
 
 _STDOUT: Final = "-"
-_VHDX_SUFFIXES: Final = (".vhdx", ".avhdx")
 
 
 def add_options(parser: Parser) -> None:
@@ -42,7 +41,10 @@ def add_options(parser: Parser) -> None:
     add_image(parser, "DST", "the file to make, or '-' for stdout")
     add_format(parser, of="SRC")
     parser.add_argument(
-        "-O", dest="target_format", choices=FORMATS, help="format to make (default: what DST's suffix says)"
+        "-O",
+        dest="target_format",
+        choices=NEW_FORMATS,
+        help="format to make (default: what DST's suffix says)",
     )
     add_geometry(parser)
     add_force(parser)
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.dst == _STDOUT:
         raise UsageError("a VHDX cannot be written to stdout: name a file")
     with (
-        open_source(options.src, options, options.format) as source,
+        open_source(options.src, options.format, opening(options)) as source,
         ProgressLine(always=options.progress) as progress,
     ):
         if options.dst == _STDOUT:
@@ -79,13 +81,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _format_of_name(name: str) -> Literal["raw", "vhdx"]:
-    suffix = PurePath(name).suffix.lower()
-    if name == _STDOUT or suffix in RAW_SUFFIXES:
-        return "raw"
-    if suffix in _VHDX_SUFFIXES:
-        return "vhdx"
-    raise UsageError(f"{name}: the name does not tell the format to make; use -O raw or -O vhdx")
+def _format_of_name(name: str) -> FormatName:
+    promised = RAW if name == _STDOUT else format_of_name(name)
+    if promised is None or not promised.can_be_made:
+        choice = " or ".join(f"-O {known}" for known in NEW_FORMATS)
+        raise UsageError(f"{name}: the name does not tell the format to make; use {choice}")
+    return promised.name
 
 
 def _write_to_stdout(source: BlockDevice, progress: ProgressLine) -> None:

@@ -6,9 +6,10 @@ well, the image itself first.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vhdx.cli.options import UsageError, add_image, add_json, add_opening, add_parents, parent_policy
+from vhdx.cli.options import UsageError, add_image, add_json, add_opening, add_parents, opening
 from vhdx.cli.output import (
     UNRELIABLE,
     complain,
@@ -21,8 +22,8 @@ from vhdx.cli.output import (
     size_text,
     warn_unreliable,
 )
+from vhdx.cli.sources import warn_unlocked
 from vhdx.ops.info import info as image_info
-from vhdx.storage.base import lock_warning_of
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from vhdx.cli.options import Parser
     from vhdx.errors import ChainError
     from vhdx.ops.info import HeaderInfo, ImageInfo
-    from vhdx.storage.base import ByteStore
 
 
 def add_options(parser: Parser) -> None:
@@ -70,30 +70,19 @@ def run(options: argparse.Namespace) -> int:
 def _single(options: argparse.Namespace) -> ImageInfo:
     from vhdx.disks.image import Image
 
-    with Image.open(options.image, strict=options.strict, lock=not options.force_share) as image:
-        _warn_unlocked(image.file_store)
+    with Image.open_with(options.image, opening(options)) as image:
+        warn_unlocked(image.file_store)
         return image_info(image)
 
 
 def _chain(options: argparse.Namespace) -> tuple[list[ImageInfo], ChainError | None]:
-    from vhdx.ops.map import open_reachable
+    from vhdx.disks.chain import open_chain
 
-    disk, missing = open_reachable(
-        options.image,
-        parents=parent_policy(options),
-        strict=options.strict,
-        lock=not options.force_share,
-    )
-    with disk:
+    missing: list[ChainError] = []
+    with open_chain(options.image, replace(opening(options), on_missing_parent=missing.append)) as disk:
         for image in disk.images:
-            _warn_unlocked(image.file_store)
-        return [image_info(image) for image in disk.images], missing
-
-
-def _warn_unlocked(store: ByteStore) -> None:
-    warning = lock_warning_of(store)
-    if warning:
-        complain(f"warning: {warning}")
+            warn_unlocked(image.file_store)
+        return [image_info(image) for image in disk.images], missing[0] if missing else None
 
 
 def _info_json(info: ImageInfo, *, reliable: bool) -> dict[str, Any]:

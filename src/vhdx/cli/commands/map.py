@@ -7,13 +7,12 @@ lie in a parent which is not there are listed as not present. With --json, each 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vhdx.cli.options import add_format, add_image, add_json, add_opening, add_parents
+from vhdx.cli.options import add_format, add_image, add_json, add_opening, add_parents, opening
 from vhdx.cli.output import complain, escape, print_json_list
 from vhdx.cli.sources import open_source
-from vhdx.disks.raw import RawDevice
-from vhdx.ops.map import open_reachable
 
 if TYPE_CHECKING:
     import argparse
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 
     from vhdx.blockdev.extent import Extent
     from vhdx.cli.options import Parser
-    from vhdx.disks.chain import Disk
-    from vhdx.disks.image import Source
+    from vhdx.errors import ChainError
 
 
 def add_options(parser: Parser) -> None:
@@ -36,24 +34,17 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the map while it is made."""
-    with open_source(options.image, options, options.format, _open_chain) as disk:
+    how = replace(opening(options), on_missing_parent=_warn_of_missing)
+    with open_source(options.image, options.format, how) as disk:
         if options.json:
             print_json_list(map(_item, disk.extents()))
         else:
-            _print_table(disk.extents(), _names(disk))
+            _print_table(disk.extents(), [layer.name for layer in disk.layers])
     return 0
 
 
-def _open_chain(source: Source, **settings: Any) -> Disk:
-    disk, missing = open_reachable(source, **settings)
-    if missing is not None:
-        complain(f"warning: what lies in a parent is shown as not present: {missing}")
-    return disk
-
-
-def _names(disk: Disk | RawDevice) -> list[str]:
-    """The files of the chain, leaf first."""
-    return [disk.name] if isinstance(disk, RawDevice) else [image.name for image in disk.images]
+def _warn_of_missing(missing: ChainError) -> None:
+    complain(f"warning: what lies in a parent is shown as not present: {missing}")
 
 
 def _item(extent: Extent) -> dict[str, Any]:

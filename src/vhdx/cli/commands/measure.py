@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vhdx.cli.options import (
-    FORMATS,
     add_format,
     add_geometry,
     add_image,
@@ -16,11 +15,13 @@ from vhdx.cli.options import (
     add_opening,
     add_parents,
     add_progress,
+    opening,
     refuse_geometry_of_raw,
 )
 from vhdx.cli.output import print_fields, print_json, size_text
 from vhdx.cli.progress import ProgressLine
 from vhdx.cli.sources import open_source
+from vhdx.disks.formats import NEW_FORMATS
 from vhdx.ops.measure import measure
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def add_options(parser: Parser) -> None:
     add_json(parser)
     add_format(parser, of="IMAGE")
     parser.add_argument(
-        "-O", dest="target_format", choices=FORMATS, default="vhdx", help="format to make (default: vhdx)"
+        "-O", dest="target_format", choices=NEW_FORMATS, default="vhdx", help="format to make (default: vhdx)"
     )
     add_geometry(parser)
     add_progress(parser)
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         refuse_geometry_of_raw(options)
     with (
         ProgressLine(always=options.progress) as progress,
-        open_source(options.image, options, options.format) as disk,
+        open_source(options.image, options.format, opening(options)) as disk,
     ):
         measurement = measure(
             disk,

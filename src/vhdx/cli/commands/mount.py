@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vhdx.cli.background import Background, fork_to_background
-from vhdx.cli.options import add_format, add_image, add_opening, add_parents, add_writing
+from vhdx.cli.options import add_format, add_image, add_opening, add_parents, add_writing, opening
 from vhdx.cli.output import complain, escape, print_fields, quote, short_size
 from vhdx.cli.sources import open_source
 from vhdx.errors import ParentNotFoundError
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from vhdx.blockdev.device import BlockDevice
     from vhdx.cli.options import Parser
-    from vhdx.disks.chain import Disk
-    from vhdx.disks.raw import RawDevice
+    from vhdx.disks.layered_device import LayeredDevice
     from vhdx.guest.partitions import PartitionTable
 
 RETRY_SECONDS: Final = 0.5
@@ -72,9 +71,9 @@ def run(options: argparse.Namespace) -> int:
         return _serve(device, table, options, background)
 
 
-def _open(options: argparse.Namespace) -> Disk | RawDevice:
-    disk = open_source(options.image, options, options.format, writable=options.read_write)
-    if not getattr(disk, "is_complete", True):
+def _open(options: argparse.Namespace) -> LayeredDevice:
+    disk = open_source(options.image, options.format, opening(options, writable=options.read_write))
+    if not disk.is_complete:
         disk.close()
         raise ParentNotFoundError(
             f"{options.image}: a parent is needed, and was not opened; name it: --parent PATH"

@@ -15,12 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vhdx.cli.addresses import Address, listen, parse_address
-from vhdx.cli.options import UsageError, add_format, add_opening, add_parents, add_writing
+from vhdx.cli.options import UsageError, add_format, add_opening, add_parents, add_writing, opening
 from vhdx.cli.output import complain
 from vhdx.cli.sources import open_source
 from vhdx.nbd.export import Export
 from vhdx.nbd.server import MAX_CONNECTIONS, Server, ServerSettings
-from vhdx.nbd.server_log import Journal
+from vhdx.nbd.server_log import ServerLog
 
 if TYPE_CHECKING:
     from vhdx.blockdev.device import DirectDevice
@@ -94,17 +94,17 @@ def run(options: argparse.Namespace) -> int:
         persistent=options.persistent,
         max_connections=options.max_connections,
     )
-    journal = Journal(complain, verbose=options.verbose, statistics=options.stats)
+    server_log = ServerLog(complain, verbose=options.verbose, statistics=options.stats)
     address = options.listen or Address(path=options.socket)
     with listen(address, may_be_public=tls is not None or options.allow_plaintext) as place:
-        server = Server(place.sockets, exports, journal, settings)
+        server = Server(place.sockets, exports, server_log, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         with _PidFile(options.pid_file):
             for name in exports:
                 print(place.uri(name, tls=tls is not None), flush=True)
             server.serve()
-    for line in journal.statistics():
+    for line in server_log.statistics():
         complain(line)
     return 0
 
@@ -139,7 +139,7 @@ def _split(text: str, default_name: str | None) -> tuple[str, str]:
 def _open(path: str, options: argparse.Namespace) -> DirectDevice:
     """Open one image as the options say. Raises: UsageError, VhdxError, OSError."""
     writable = not (options.read_only or options.snapshot)
-    device = open_source(path, options, options.format, writable=writable)
+    device = open_source(path, options.format, opening(options, writable=writable))
     if not options.snapshot:
         return device
     from vhdx.ops.snapshot import open_snapshot

@@ -1,37 +1,37 @@
 """Changing the content of one block.
 
-An overwrite of a fully present block goes straight to its place; nothing else changes. Everything that changes
-what the tables say of a block holds that block exclusively, brings the payload into the file first, and puts
-the entry (and the bitmap bits) into the page cache last: whoever sees the entry sees the data.
+An overwrite of a fully present block goes straight to its place; nothing else changes. Everything that changes what
+the tables say of a block holds the lock of that block, writes the payload first, and changes the entry, and the bits
+of the bitmap, last. So whoever finds the entry finds the data that it names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from vhdx._units import aligned_pieces
 from vhdx.engine.blocks.plan import plan_fill, plan_write, state_after_trim, state_after_zeroes
 from vhdx.engine.session.allocator import Space
 from vhdx.format.bat import PayloadState
+from vhdx.storage.base import space_control
 from vhdx.storage.zeroes import write_zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.engine.blocks.plan import BlockFacts, WritePlan
     from vhdx.engine.blocks.tables import BlockTables
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.geometry import Geometry
 
-ReadDisk = Callable[[int, int], bytes]
-"""`read(length, offset)`: bytes of the disk at a virtual offset, as the device that was asked to write reads them."""
-
 
 class BlockWriter:
-    """Changes blocks of one file, one at a time. Thread-safe. Ranges lie within the block, and on the disk."""
+    """Changes blocks of one file, one at a time. Thread-safe. Ranges lie within the block, and on the disk.
+
+    Where less than a sector is written, `read` gives the rest of it: what the disk holds now, parents included.
+    """
 
     def __init__(self, session: WriteSession, tables: BlockTables, geometry: Geometry) -> None:
         self._session = session
@@ -47,11 +47,8 @@ class BlockWriter:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def write(self, block: int, within: int, data: memoryview, read: ReadDisk) -> None:
-        """Write bytes. `read` gives what the disk holds now, parents included, to complete a sector.
-
-        Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError.
-        """
+    def write(self, block: int, within: int, data: memoryview, read: DiskReader) -> None:
+        """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
         ticket = self._in_flight.begin()
         try:
             file_offset = self._tables.full_place(block)
@@ -65,7 +62,9 @@ class BlockWriter:
                 if plan is None:  # another thread has made the block while this one waited for it
                     self._store.pwrite(data, facts.full_place + within)
                 elif plan.uses_bitmap:
-                    self._write_sectors(block, facts, plan, within, data, read)
+                    first, sectors = self._whole_sectors(block, within, data, read)
+                    with self._marked(block, facts, plan, first, len(sectors)) as file_offset:
+                        self._store.pwrite(sectors, file_offset)
                 else:
                     self._write_full(block, facts, plan, within, data)
         finally:
@@ -82,60 +81,46 @@ class BlockWriter:
             self._store.pwrite(data, space.file_offset + within)
             self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)
 
-    def _write_sectors(
-        self,
-        block: int,
-        facts: BlockFacts,
-        plan: WritePlan,
-        within: int,
-        data: memoryview,
-        read: ReadDisk,
-    ) -> None:
-        """Write a range, completed to whole sectors with what the disk holds there now."""
+    def _whole_sectors(
+        self, block: int, within: int, data: memoryview, read: DiskReader
+    ) -> tuple[int, bytes | memoryview]:
+        """Complete a range to whole sectors with what the disk holds there now: (offset in the block, content)."""
         sector_size = self._geometry.logical_sector_size
         before, after = within % sector_size, -(within + len(data)) % sector_size
+        if not before and not after:
+            return within, data
         start = block * self._geometry.block_size + within
-        padded: bytes | memoryview = data
-        if before or after:
-            head = read(before, start - before)
-            padded = b"".join((head, data, read(after, start + len(data))))
-        self._write_partial(
-            block, facts, plan, within - before, len(padded), partial(self._store.pwrite, padded)
-        )
+        completed = b"".join((read(before, start - before), data, read(after, start + len(data))))
+        return within - before, completed
 
-    def _write_partial(
-        self,
-        block: int,
-        facts: BlockFacts,
-        plan: WritePlan,
-        within: int,
-        length: int,
-        put: Callable[[int], None],
-    ) -> None:
-        """Give some sectors of a block whose others are the parent's a content of their own.
+    @contextmanager
+    def _marked(
+        self, block: int, facts: BlockFacts, plan: WritePlan, within: int, length: int
+    ) -> Iterator[int]:
+        """Give some sectors of a block whose others are the parent's a content of their own. Whole sectors.
 
-        `put` brings it into the file, at the file offset where it belongs. The range is whole sectors.
+        The body of the context writes the content, at the file offset that it is given; the tables follow after it.
         """
         sector_size = self._geometry.logical_sector_size
         with self._space_for(block, facts, plan) as space:
             if not space.known_zero and plan.needs_space:
                 self._clear(space.file_offset, space.length, may_punch=True)
-            put(space.file_offset + within)
+            yield space.file_offset + within
             sectors = range(within // sector_size, (within + length) // sector_size)
             self._tables.mark_sectors(block, plan, space.file_offset, sectors)
 
     @contextmanager
     def _space_for(self, block: int, facts: BlockFacts, plan: WritePlan) -> Iterator[Space]:
-        """The place where a block is to be written: new space if the plan needs some, else the block's own.
+        """Where a block is to be written: new space if the plan needs some, else the block's own.
 
-        New space is given back if the body fails, unless the block has got it all the same.
+        New space is given back if the body of the context fails, unless the block's entry names it all the same.
         Raises: ImagePoisonedError, OSError.
         """
-        self._session.begin()
         if not plan.needs_space:
+            self._session.begin()
             yield Space(facts.file_offset, self._geometry.block_size, known_zero=False)
             return
-        space = self._session.allocate(self._geometry.block_size)
+        space = self._session.take(self._geometry.block_size)
         try:
             yield space
         except BaseException:
@@ -144,7 +129,7 @@ class BlockWriter:
 
     # -- zeroing and trimming ----------------------------------------------------------------------------------
 
-    def zero(self, block: int, within: int, length: int, read: ReadDisk, *, may_unmap: bool) -> None:
+    def zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         ticket = self._in_flight.begin()
         try:
@@ -163,7 +148,7 @@ class BlockWriter:
         finally:
             self._in_flight.end(ticket)
 
-    def _zero(self, block: int, within: int, length: int, read: ReadDisk, *, may_unmap: bool) -> None:
+    def _zero(self, block: int, within: int, length: int, read: DiskReader, *, may_unmap: bool) -> None:
         facts = self._tables.facts(block)
         whole = self.is_whole(block, within, length)
         if facts.full_place and not (whole and may_unmap and not self._keeps_space):
@@ -179,24 +164,25 @@ class BlockWriter:
             for start, count in aligned_pieces(within, length, self._geometry.logical_sector_size):
                 self._zero_part(block, start, count, read, may_punch=may_unmap)
 
-    def _zero_part(self, block: int, within: int, length: int, read: ReadDisk, *, may_punch: bool) -> None:
+    def _zero_part(self, block: int, within: int, length: int, read: DiskReader, *, may_punch: bool) -> None:
         """Zero whole sectors, or a part of one, in a block that leaves others to the parent."""
         facts = self._tables.facts(block)
         plan = plan_write(facts, whole=False)
         if plan is None:  # the part before this one was all that the block had still left to the parent
             self._clear(facts.full_place + within, length, may_punch=may_punch)
         elif length % self._geometry.logical_sector_size:
-            self._write_sectors(block, facts, plan, within, memoryview(bytes(length)), read)
+            first, sectors = self._whole_sectors(block, within, memoryview(bytes(length)), read)
+            with self._marked(block, facts, plan, first, len(sectors)) as file_offset:
+                self._store.pwrite(sectors, file_offset)
         else:
-            self._write_partial(
-                block, facts, plan, within, length, lambda at: self._clear(at, length, may_punch=may_punch)
-            )
+            with self._marked(block, facts, plan, within, length) as file_offset:
+                self._clear(file_offset, length, may_punch=may_punch)
 
     def _fill(self, block: int, facts: BlockFacts) -> None:
-        """Make a block that is not fully present so, with zeroes."""
+        """Make a block that is not fully present so, with zeroes that have host space."""
         with self._space_for(block, facts, plan_fill(facts)) as space:
             if space.known_zero:
-                self._session.host_space.provide(space.length, space.file_offset)
+                space_control(self._store).reserve(space.length, space.file_offset)
             else:
                 self._clear(space.file_offset, space.length, may_punch=False)
             self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)
@@ -205,7 +191,6 @@ class BlockWriter:
         """Put a block into a state without file space; what it had is freed."""
         if state is facts.state:
             return
-        self._session.begin()
         self._tables.set_entry(block, state, 0)
         if facts.file_offset:
             self._session.free(facts.file_offset, self._geometry.block_size)

@@ -1,7 +1,6 @@
-"""What a change does to one payload block: pure decisions, so that a test can look at one before a byte is written.
+"""What a change does to one payload block: pure decisions. An entry and a request go in, steps come out.
 
-The table of transitions is that of FORMAT 4.5, with write-zeroes and trim as they are documented in
-docs/design.md. A block's number, its entry and the request go in; steps come out.
+The table of transitions is that of FORMAT 4.5, with write-zeroes and trim as docs/design.md has them.
 """
 
 from typing import Final, NamedTuple, assert_never
@@ -44,7 +43,6 @@ class BlockFacts(NamedTuple):
 class WritePlan(NamedTuple):
     """How to write data into a block that is not fully present."""
 
-    new_state: PayloadState
     needs_space: bool
     """Take a new piece of the file; else the entry's own is used."""
     must_zero: bool
@@ -55,11 +53,11 @@ class WritePlan(NamedTuple):
     """The block's other bits must be cleared in the same entry: they may be stale."""
 
 
-_FILL_PLAN: Final = WritePlan(PayloadState.FULLY_PRESENT, True, True, False, False)
+_FILL_PLAN: Final = WritePlan(True, True, False, False)
 _REFILL_PLAN: Final = _FILL_PLAN._replace(needs_space=False)
-_COMPLETE_PLAN: Final = WritePlan(PayloadState.FULLY_PRESENT, False, False, False, False)
-_PARTIAL_PLAN: Final = WritePlan(PayloadState.PARTIALLY_PRESENT, False, False, True, False)
-_NEW_PARTIAL_PLAN: Final = WritePlan(PayloadState.PARTIALLY_PRESENT, True, True, True, True)
+_COMPLETE_PLAN: Final = WritePlan(False, False, False, False)
+_PARTIAL_PLAN: Final = WritePlan(False, False, True, False)
+_NEW_PARTIAL_PLAN: Final = WritePlan(True, True, True, True)
 
 
 def plan_write(facts: BlockFacts, *, whole: bool) -> WritePlan | None:

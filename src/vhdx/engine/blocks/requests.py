@@ -15,8 +15,8 @@ from vhdx.format.bat import STATE_MASK, PayloadState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vhdx.blockdev.device import DiskReader
     from vhdx.engine.bat_table import BatTable
-    from vhdx.engine.blocks.block_writer import ReadDisk
     from vhdx.engine.session.session import WriteSession
     from vhdx.format.header import Header
 
@@ -42,7 +42,7 @@ class Requests:
         """The header that counts in the file now."""
         return self.session.header
 
-    def write(self, data: memoryview, offset: int, read: ReadDisk) -> None:
+    def write(self, data: memoryview, offset: int, read: DiskReader) -> None:
         """Write bytes. Raises: ImageClosedError, ImagePoisonedError, ParentNotFoundError, OSError."""
         self.check_sound()
         done = 0
@@ -54,9 +54,13 @@ class Requests:
             self._blocks.write(block, within, data[done : done + length], read)
             done += length
 
-    def write_zeroes(self, offset: int, length: int, read: ReadDisk, *, may_unmap: bool) -> None:
+    def write_zeroes(
+        self, offset: int, length: int, read: DiskReader, *, may_unmap: bool, fast_only: bool = False
+    ) -> None:
         """Make a range read as zeroes, whatever a parent holds. Raises: as `write`."""
         self.check_sound()
+        if fast_only:
+            self.check_fast_zeroes(offset, length, may_unmap=may_unmap)
 
         def is_idle(facts: BlockFacts) -> bool:
             zero = PayloadState.ZERO

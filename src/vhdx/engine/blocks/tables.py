@@ -1,6 +1,6 @@
 """What the tables say of single blocks, judged at each look, and how that is changed.
 
-An entry and the bitmap bits that belong to it change in the page cache, together. The session makes them durable.
+An entry and the bitmap bits that belong to it change together (`WriteSession.change`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class BlockTables:
     """BAT and sector bitmaps of one file that is open for writing. Thread-safe.
 
-    Who changes what is said of a block holds that block (`InFlight.block`).
+    Whoever changes what the tables say of a block holds the lock of that block (`InFlight.block`).
     """
 
     def __init__(self, session: WriteSession, bat: BatTable) -> None:
@@ -70,11 +70,11 @@ class BlockTables:
         return self.facts_of(entry)
 
     def facts_of(self, entry: int) -> BlockFacts:
-        """The same of an entry, not judged."""
+        """The facts of an entry that is not judged here."""
         return BlockFacts(entry, self._geometry.has_parent, self._keeps_space)
 
     def _judge(self, block: int, entry: int) -> None:
-        """The whole BAT was judged at open, but nothing protects it."""
+        """Judge an entry again: the whole BAT was judged at open, but nothing protects it."""
         self._refuse(self._rules.payload_findings(block, entry))
 
     def _refuse(self, findings: Iterable[Finding]) -> None:
@@ -85,14 +85,14 @@ class BlockTables:
     # -- changing it -------------------------------------------------------------------------------------------
 
     def set_entry(self, block: int, state: PayloadState, file_offset: int) -> None:
-        """Change a block's entry. Raises: OSError, with nothing changed."""
+        """Change a block's entry. Raises: as `WriteSession.change`."""
         self._session.change([self._entry_change(block, state, file_offset)])
 
     def mark_sectors(self, block: int, plan: WritePlan, file_offset: int, sectors: range) -> None:
         """Set the bits of sectors that have been written, together with the block's entry. Raises: as `set_entry`."""
         chunk, index = divmod(block, self._geometry.chunk_ratio)
         per_block = self._geometry.sectors_per_block // 8
-        # Blocks of one chunk share the bitmap block, and only one of them may allocate it.
+        # The blocks of a chunk share one bitmap, and only one of them may take space for it.
         session = self._session
         with session.in_flight.bitmap(chunk), self._bitmap_of(chunk) as (changes, bitmap_offset):
             bits_offset = bitmap_offset + index * per_block
@@ -113,19 +113,17 @@ class BlockTables:
 
     @contextmanager
     def _bitmap_of(self, chunk: int) -> Iterator[tuple[list[PageChange], int]]:
-        """The changes that give a chunk a bitmap, none if it has one, and where that lies."""
+        """The changes that give a chunk a bitmap, none if it has one, and the bitmap's file offset.
+
+        The space of a new bitmap is given back if the body of the context fails before it makes the changes.
+        """
         entry = self._bat.bitmap_entry(chunk)
         self._refuse(self._rules.bitmap_findings(chunk, entry))
         if is_bitmap_present(entry):
             yield [], entry_file_offset(entry)
             return
-        session = self._session
-        space = session.allocate(BITMAP_BLOCK_SIZE)
-        # The space may have been punched since it was last reserved.
-        session.host_space.forget(space.length, space.file_offset)
+        space = self._session.take_for_tables(BITMAP_BLOCK_SIZE)
         try:
-            if not space.known_zero:
-                session.store.write_zeroes(space.length, space.file_offset)
             at = self._file_offset_of_entry(self._geometry.entry_of_bitmap(chunk))
             yield [entry_change(at, make_entry(BitmapState.PRESENT, space.file_offset))], space.file_offset
         except BaseException:
@@ -133,12 +131,12 @@ class BlockTables:
             raise
 
     def give_back(self, space: Space, block: int) -> None:
-        """Take back space after a failure, unless the block that it was meant for has it already."""
+        """Give space back after a failure, unless the entry of the block that it was taken for names it already."""
         self._give_back(space, self._entry_of(block))
 
     def _give_back(self, space: Space, entry: int) -> None:
         if entry_file_offset(entry) != space.file_offset:
-            self._session.undo(space)
+            self._session.give_back(space)
 
     def _entry_change(self, block: int, state: PayloadState, file_offset: int) -> PageChange:
         at = self._file_offset_of_entry(self._geometry.entry_of_block(block))

@@ -1,10 +1,14 @@
 """File space of one writing session: who gets which bytes of the file, and when freed ones may be used again.
 
-Space is counted in MiB units at MiB offsets. What the file held at open and no structure owns is free, but
-dirty, and so is everything freed later: only bytes that this session added to the file are known to be zero.
+Space is given out in pieces that begin at a whole MiB. What was in the file when it was opened and no structure owns
+is free, but may hold anything, and so may everything that is freed later. Only the bytes by which this session has
+made the file longer are known to be zero.
 
-Freed space passes three gates before it is free: an entry that was frozen after the free is durable
-(`freeze`, `settle`), and every operation that may have looked it up has ended (`oldest` of the tickets).
+Freed space may be used again once both of these are true:
+
+* an entry of the log that was frozen after the free is durable (`freeze`, then `settle`), so that no crash brings
+  back the table that named the space;
+* every operation that may have looked up the space before the free has ended (`InFlight.oldest`).
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 GROWTH_SIZE: Final = 64 * MIB
-"""The file grows by at least this: a flush is dearer when the file's length has changed."""
+"""The file grows by at least this: a flush takes longer when the file's length has changed."""
 
 _JOIN_AT: Final = 1024
 
@@ -61,7 +65,7 @@ class _Freed(NamedTuple):
     file_offset: int
     length: int
     ticket: int
-    """Operations with an older ticket may still know the space."""
+    """Operations with an older ticket may still use the space."""
 
     @property
     def end(self) -> int:
@@ -70,9 +74,10 @@ class _Freed(NamedTuple):
 
 
 class _FreedRuns:
-    """Freed space that waits at one gate.
+    """Freed space that waits for one thing.
 
-    When it is in many pieces, neighbours are joined. Joined ones wait for the youngest of their operations.
+    When there are many pieces, neighbours are joined. A joined piece waits for the operations that each of its parts
+    waits for.
     """
 
     def __init__(self) -> None:
@@ -80,7 +85,7 @@ class _FreedRuns:
         self._join_at = _JOIN_AT
 
     def add(self, runs: Iterable[_Freed]) -> None:
-        """Let more space wait. What joining costs is a small part of what it cost to free so many pieces."""
+        """Let more space wait. Joining takes little time beside what it took to free so many pieces."""
         self.runs += runs
         if len(self.runs) >= self._join_at:
             self.runs = _joined(self.runs)
@@ -113,7 +118,10 @@ class Allocator:
         self._original_size = ends.file_size
         self._kept_end = ends.kept_end
         self.file_size = ends.file_size
-        """Of what growth has returned. The store's own size may tell of one that no flush covers yet."""
+        """Length of the file, growth that has returned included.
+
+        The store may show the length of a growth that is still under way, which the next flush need not cover.
+        """
         # Zeroes after the last structure count as not yet allocated: blocks are put there in ascending order, and
         # the file grows when they are used up.
         self.used_end = align_up(max(ends.used_end, ends.kept_end), MIB)
@@ -138,7 +146,7 @@ class Allocator:
             return Space(start, length, known_zero=start >= self._original_size)
 
     def _reach_taken(self, start: int, end: int) -> None:
-        """Make the file hold space from the free set: a block that had been cut off was freed as a whole."""
+        """Make the file hold space that was free: of a block that the file's end had cut off, all has been freed."""
         if end > self.file_size:
             try:
                 self._grow(end)
@@ -155,7 +163,7 @@ class Allocator:
         try:
             self._store.truncate(new_size)
         except OSError:
-            # A quota, or a file system without holes, may have room for what is needed now.
+            # A quota, or a file system without holes, may still have room for what is needed now.
             new_size = end
             self._store.truncate(new_size)
         # The rules come first: after an interrupt between the two, the file grows once more and the rules with it.
@@ -163,37 +171,37 @@ class Allocator:
         self.file_size = new_size
 
     def undo(self, space: Space) -> None:
-        """Take back space that no entry was ever made for; it may have been written to."""
+        """Take back space that no table has ever named. It may have been written to."""
         with self._lock:
             self._free.add(space.file_offset, space.end)
 
     def free(self, file_offset: int, length: int) -> None:
-        """Give up space; the change of the entry that named it is in the page cache already."""
+        """Give up space that a table named; the change of that table is in the page cache already."""
         with self._lock:
             self._freed.add([_Freed(file_offset, length, self._in_flight.now())])
 
     def freeze(self) -> None:
-        """Begin a commit, before the pages are frozen: what is freed from now on waits for the next."""
+        """Begin a commit, before its pages are frozen: what is freed from now on waits for the next commit."""
         with self._lock:
             self._frozen += self._freed.runs
             self._freed = _FreedRuns()
 
     def settle(self) -> None:
-        """The commit's entry is durable."""
+        """The entry of the commit that began with `freeze` is durable."""
         with self._lock:
             self._settled.add(self._frozen)
             self._frozen.clear()
 
     def reclaim(self) -> None:
-        """Give the host space of what has passed every gate back to the host, where it takes it.
+        """Give the host space of what may be used again back to the host, where there is a way.
 
-        A host that refuses keeps what it has: nothing that is durable depends on it.
+        If the host refuses, it keeps the space: nothing that is durable depends on it.
         """
         if not self._space_control.can_punch:
             return
         with self._lock:
             ready = self._take_ready()
-        # Not free yet: nobody can write to the space while it is punched.
+        # The space is not free yet, so that nobody writes to it while it is punched.
         try:
             with suppress(OSError):
                 for freed in ready:
@@ -208,7 +216,7 @@ class Allocator:
         self._add_free(self._take_ready())
 
     def _take_ready(self) -> list[_Freed]:
-        """What has passed every gate."""
+        """Take out of the settled space what no operation uses any more."""
         if not self._settled.runs:
             return []
         oldest = self._in_flight.oldest()
@@ -220,7 +228,7 @@ class Allocator:
         self._free.update([(freed.file_offset, freed.end) for freed in ready])
 
     def final_size(self, *, may_shrink: bool) -> int:
-        """How long the file has to be once everything is durable and nobody uses it. Bytes."""
+        """How long the file has to be, in bytes, once everything is durable and no operation runs."""
         with self._lock:
             self._collect()
             end = self.used_end

@@ -84,7 +84,9 @@ class Committer:
         self._allocator.settle()
 
     def _freeze(self) -> Frozen:
-        # What is freed after `allocator.freeze` waits for the next commit, which logs the entry that gave it up.
+        # In an order that other threads cannot make inconsistent. Space that is freed after the first line waits for
+        # the next commit, whichever of the pages this commit gets. All that the pages name lies below an end that is
+        # read after them. And the file grows before that end moves: a length that is read last is not below the end.
         self._allocator.freeze()
         pages = self._pages.freeze()
         used_end = self._allocator.used_end

@@ -1,7 +1,7 @@
 """The end of a file, past its last structure: nothing but zeroes, or bytes that somebody left there.
 
-Zeroes are void: the growth that a killed writer left behind, or the sector that disk2vhd appends. The next
-session may give them back. Anything else stays where it is.
+Zeroes mean nothing: they are the growth that a killed writer left behind, or the sector that disk2vhd appends. The
+next session may cut them off. Anything else stays where it is.
 """
 
 from __future__ import annotations

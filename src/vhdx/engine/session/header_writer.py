@@ -1,7 +1,8 @@
 """Changing the headers: never both slots before a flush ([MS-VHDX] 2.2.2.1).
 
 One update writes the slot that is not current, with the next sequence number, and flushes. A crash in between
-spoils at most that slot. Every change is made twice, so that one bad sector cannot lose the file later.
+spoils at most that slot. Every change is made in both slots, one after the other, so that one bad sector of the
+medium cannot lose the file later.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 SEQUENCE_HEADROOM: Final = 1 << 32
-"""A session is not begun with fewer sequence numbers left than this; it could not end properly."""
+"""No session begins with fewer sequence numbers left than this: it might use them up before its end."""
 
 
 def has_headroom(header: Header) -> bool:

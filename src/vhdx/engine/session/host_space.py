@@ -1,7 +1,7 @@
-"""Host space for the log and the tables, taken before anything is promised that needs it.
+"""Host space for log and metadata, taken before anything is promised that needs it.
 
-A sparse file has room on paper only. A host that runs full must fail the request that asks for more, as a
-plain OSError, and never the commit of what has been accepted already.
+In a sparse file, a write into a hole can fail because the host is full. A host that runs full must fail the request
+that asks for more, as a plain OSError, and never the commit of what was accepted before.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 _UNIT: Final = 64 << 10
-"""Tables lie at multiples of this, and fill them."""
+"""Tables lie at multiples of this, and fill whole units."""
 
 
 class HostSpace:
-    """Remembers which parts of one file surely have host space. Thread-safe."""
+    """Remembers for which parts of one file host space has been taken. Thread-safe."""
 
     def __init__(self, store: ByteStore) -> None:
         self._space = space_control(store)
@@ -36,9 +36,5 @@ class HostSpace:
             self._reserved.update(missing)
 
     def forget(self, length: int, file_offset: int) -> None:
-        """A range that is to hold a table may have been punched since it was reserved."""
+        """Take host space anew when a range is reserved next: it may have been punched."""
         self._reserved.difference_update(range(file_offset // _UNIT, (file_offset + length - 1) // _UNIT + 1))
-
-    def provide(self, length: int, file_offset: int) -> None:
-        """Take host space for payload that holds zeroes, where the store has a way. Raises: OSError."""
-        self._space.reserve(length, file_offset)

@@ -1,7 +1,8 @@
 """Operations under way: file space that one of them may still use is not given to another block.
 
-An interrupt may come before any step of a Python function. What ends an operation, or lets a block go, is therefore
-a single call into the interpreter itself (`dict.pop`, the end of a `with` on a lock): nothing stays held for ever.
+An interrupt may come before any step of a Python function. So an operation is ended, and a block is let go, by a
+single call of a built-in function (`dict.pop`, a lock's `__exit__`), in which no interrupt can come: nothing stays
+held for ever.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _BITMAP_LOCKS: Final = 16
 class InFlight:
     """Tickets of running operations, and the locks of blocks.
 
-    A ticket is a number that only rises. Space that was freed when `now()` was n is out of every operation's
-    sight once `oldest()` is above n.
+    Each ticket is a larger number than those before it. Space that was freed when `now()` was n is used by no
+    operation once `oldest()` is not below n.
     """
 
     def __init__(self, sync: Sync, name: str) -> None:
@@ -36,7 +37,7 @@ class InFlight:
         self._name = name
         self._numbers = count()
         self._active: dict[int, int] = {}
-        """The thread of each ticket that is out."""
+        """The thread of each ticket that has not been given back."""
         self._is_closed = False
         self._blocks = tuple(sync.lock() for _ in range(_BLOCK_LOCKS))
         self._bitmaps = tuple(sync.lock() for _ in range(_BITMAP_LOCKS))
@@ -55,7 +56,8 @@ class InFlight:
         ticket = next(self._numbers)
         try:
             self._active[ticket] = holder
-            # In this order: who closes says so first, and then looks who is under way.
+            # Register first, then look at the flag. `close` sets the flag first, then looks at the register: one of
+            # the two sees the other.
             if self._is_closed:
                 raise ImageClosedError(f"{self._name}: the image is closed")
         except BaseException:
@@ -64,12 +66,13 @@ class InFlight:
         return ticket
 
     def now(self) -> int:
-        """The latest ticket that may know the present state."""
+        """A number above all tickets of operations that may know how things stand now."""
         return next(self._numbers)
 
     def oldest(self) -> int:
-        """The oldest ticket still out; one that is later than all if none is."""
-        # Drawn first: an operation that registers meanwhile has not looked up anything yet.
+        """The oldest ticket that has not been given back; a number above all of them if there is none."""
+        # This number is drawn before the register is read: an operation that registers between the two gets a larger
+        # one, and has not looked up anything yet.
         latest = next(self._numbers)
         return min(tuple(self._active), default=latest)
 
@@ -80,9 +83,9 @@ class InFlight:
         self._sync.wait_until(lambda: is_all_of(tuple(self._active.values())))
 
     def block(self, number: int) -> Mutex:
-        """The lock under which alone is changed what the tables say of a block; other blocks may share it."""
+        """The lock of a block: whoever changes what the tables say of the block holds it. Blocks share locks."""
         return self._blocks[number % _BLOCK_LOCKS]
 
     def bitmap(self, chunk: int) -> Mutex:
-        """The same for a chunk's sector bitmap; whoever needs both takes the block's lock first."""
+        """The lock of a chunk's sector bitmap. Chunks share locks. A block's lock is taken before it, never after."""
         return self._bitmaps[chunk % _BITMAP_LOCKS]

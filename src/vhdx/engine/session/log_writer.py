@@ -1,9 +1,9 @@
 """Writing the log ([MS-VHDX] 2.3; FORMAT 3.12).
 
-The log never wraps. When the next entry does not fit, everything it holds is in place and durable already, so
-the log is ended (LogGuid zero) and begun anew under another GUID. Every entry's tail is position 0: whoever
-replays, replays the whole session, which is right because nothing that a session's entries write to is ever
-used for payload within it.
+The log never wraps. When the next entry does not fit, everything that the log holds is in place and durable already,
+so the log is ended (LogGuid zero) and begun anew under another GUID. The tail of every entry is position 0: whoever
+replays the log replays all of it. That is right because what the entries of a session write to is never used for
+payload within that session.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from vhdx.storage.base import ByteStore
 
 MAX_PAGES = MAX_PORTABLE_DESCRIPTORS
-"""Pages that one entry can take; QEMU cannot read larger ones."""
-
+"""Pages that one entry can take; QEMU cannot read larger entries."""
 
 _SPARE_LENGTH: Final = 2 * LOG_SECTOR_SIZE
 """Never used, at the end of the log: QEMU 7.2 searches for ever if the entries reach into its last sector."""

@@ -37,7 +37,7 @@ class Poison:
             self.cause = error
 
     def __enter__(self) -> None:
-        # An interrupt can keep `__exit__` from running. The next to enter then finds that the last did not leave.
+        # An interrupt can strike as `__exit__` begins, before it has noted a failure. Then the flag is still set.
         if self._is_half_done:
             self.take(KeyboardInterrupt())
         self.check()

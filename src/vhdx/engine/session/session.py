@@ -1,25 +1,32 @@
-"""One writing session of one file: the door through which every change goes.
+"""One writing session of one file: the door through which everything that changes the file goes.
 
 Nothing is written until the first change. Then, in this order, each step durable before the next:
 
-    w, d   FileWriteGuid and DataWriteGuid new in both headers
+    w, d   FileWriteGuid new in both headers, and DataWriteGuid unless the guest's data stay as they are
     r      if the log is dirty: its changes in their places, the file extended, then LogGuid zero
     -      if the file has no log: space for one, then its place in both headers
 
 The log itself begins with the first commit (`commit`). Whoever changes a file does it so:
 
-    session.begin()                        before anything else is changed
-    space = session.allocate(length)       file space, if any is needed; `undo` if it comes to nothing
-    session.store.pwrite(...)              content, to space that no table names yet, or in place
-    session.change([PageChange(...)])      tables: changes that belong together, last
-    session.free(file_offset, length)      space that no table names any more
+    space = session.take(length)           file space, if any is needed; `give_back` if it comes to nothing
+    session.store.pwrite(...)              payload, to space that no table names yet
+    session.change([PageChange(...)])      metadata: changes that belong together, after the payload that they name
+    session.free(file_offset, length)      payload space that no table names any more
     session.flush()                        all of it is durable
     session.end()                          the log is empty, the file no longer than it has to be
 
+Payload may also be written in place, to space that a table names. Then `session.begin()` comes first; `take` and
+`change` begin the session by themselves. Metadata is everything that the log can restore: BAT, sector bitmaps, region
+tables, metadata items. It is written by `change` alone, except for new tables in space that no table names yet.
+
 Locks are taken in this order, never the other way round:
 
-    a block (`in_flight.block`), a chunk's bitmap (`in_flight.bitmap`), the session's or the committer's,
-    the committer's register of waiting flushes, the allocator's, the pages'
+    1  a block's (`InFlight.block`)
+    2  a chunk's bitmap's (`InFlight.bitmap`)
+    3  the session's, while it begins, or the committer's, while it commits; never both
+    4  the committer's for the count of flushes, the allocator's, the pages'; never two of them
+
+The locks of stores and of a parent's pages are held during one call only, and nothing is locked meanwhile.
 """
 
 from __future__ import annotations
@@ -45,6 +52,7 @@ from vhdx.storage.base import is_block_device, pread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from uuid import UUID
 
     from vhdx.engine.log_replay import Replay
     from vhdx.engine.opening import Opened
@@ -59,14 +67,22 @@ _NEW_LOG_LENGTH = MIB
 
 
 class WriteSession:
-    """Begins, carries and ends the changes of one file. Thread-safe."""
+    """Changes one file, from the first change to the last. Thread-safe. Offsets and lengths in bytes of the file."""
 
     def __init__(
-        self, opened: Opened, summary: TableSummary, store: ByteStore, pages: PageCache, tuning: Tuning
+        self,
+        opened: Opened,
+        summary: TableSummary,
+        store: ByteStore,
+        pages: PageCache,
+        tuning: Tuning,
+        *,
+        keeps_content: bool = False,
     ) -> None:
-        """`store` is the file itself, without a replay's overlay.
+        """`store` is the file itself, without the overlay of a replay. `summary` tells which of its space is in use.
 
-        `summary` tells who owns the file's space; what is free is the session's from now on.
+        The free space of `summary` is used up. `keeps_content`: what the guest sees does not change, so DataWriteGuid
+        stays, by which the children of an image know that it is still the parent they were made for.
         """
         sync = tuning.sync
         self.opened = opened
@@ -75,17 +91,15 @@ class WriteSession:
         self.poison = Poison(store.name)
         self.in_flight = InFlight(sync, store.name)
         """Tickets of running operations, and the locks of blocks and bitmaps."""
-        self.host_space = HostSpace(store)
+        self._host_space = HostSpace(store)
         self._headers = HeaderWriter(store, opened.headers)
         ends = _file_ends(opened, summary, store)
         self._allocator = Allocator(store, ends, summary.free, opened.block_rules, self.in_flight, sync)
         log = LogWriter(store, self._headers, tuning.log_capacity)
         self._committer = Committer(pages, log, self._allocator, self.poison, sync)
         self._lock = sync.lock()
+        self._keeps_content = keeps_content
         self.has_begun = False
-        # A block's space comes and goes with these; the allocator says what they raise.
-        self.allocate = self._allocator.allocate
-        self.free = self._allocator.free
 
     @property
     def header(self) -> Header:
@@ -94,7 +108,7 @@ class WriteSession:
 
     @property
     def keeps_space(self) -> bool:
-        """Whether the image is fixed: no block ever gives up its space."""
+        """Whether blocks keep their file space and host space, and the file its length: those of a fixed image do."""
         return self.opened.parameters.keeps_space
 
     # -- beginning ---------------------------------------------------------------------------------------------
@@ -102,7 +116,7 @@ class WriteSession:
     def begin(self) -> None:
         """Prepare the file for its first change; later calls do nothing.
 
-        Raises: ImagePoisonedError; OSError, which poisons.
+        Raises: ImagePoisonedError; OSError, which poisons once the first header may have been changed.
         """
         self.poison.check()
         if not self.has_begun:
@@ -114,10 +128,11 @@ class WriteSession:
             return
         self._reserve_host_space()
         with self.poison:
-            # A writer that was killed may have left a header on its way to the medium: never both of them.
+            # A writer that was killed may have left one header on its way to the medium. It has to be durable before
+            # the other one is changed: a power failure may spoil whatever is on its way.
             self.store.flush()
-            self._headers.update(file_write_guid=uuid4(), data_write_guid=uuid4())
-        # If this fails nothing is half done: who asks again begins again, with other GUIDs.
+            self._headers.update(**self._new_guids())
+        # If this fails nothing is half done: the next request begins once more, with other GUIDs.
         new_log = self._make_room()
         with self.poison:
             if self.opened.replay is not None:
@@ -127,10 +142,14 @@ class WriteSession:
             self._heal_region_tables()
         self.has_begun = True
 
+    def _new_guids(self) -> dict[str, UUID]:
+        changed = ("file_write_guid",) if self._keeps_content else ("file_write_guid", "data_write_guid")
+        return {field: uuid4() for field in changed}
+
     def _reserve_host_space(self) -> None:
         """Take the host space that beginning needs in the file as it is. Raises: OSError, with nothing done."""
         header = self._headers.current
-        reserve = self.host_space.reserve
+        reserve = self._host_space.reserve
         for file_offset in HEADER_FILE_OFFSETS:
             reserve(HEADER_SIZE, file_offset)
         reserve(header.log_length, header.log_offset)
@@ -144,37 +163,45 @@ class WriteSession:
         """
         if self.opened.replay is not None:
             for start, end in _runs(self.opened.replay.store.patched_sectors()):
-                self.host_space.reserve((end - start) * LOG_SECTOR_SIZE, start * LOG_SECTOR_SIZE)
+                self._host_space.reserve((end - start) * LOG_SECTOR_SIZE, start * LOG_SECTOR_SIZE)
         if self._headers.current.log_length:
             return None
-        space = self.allocate(_NEW_LOG_LENGTH)
+        space = self._allocator.allocate(_NEW_LOG_LENGTH)
         try:
-            self.host_space.reserve(space.length, space.file_offset)
+            self._host_space.reserve(space.length, space.file_offset)
         except BaseException:
             self._allocator.undo(space)
             raise
         return space
 
     def _replay_onto_disk(self, replay: Replay) -> None:
-        """A crash before the last step leaves LogGuid set: the next open replays again, to the same end."""
-        store = self.store
-        size, may_grow = store.size(), not is_block_device(store)
-        for start, end in replay.zero_ranges:
-            if start < size:
-                store.write_zeroes(min(end, size) - start, start)
-                self.host_space.forget(end - start, start)
-        for sector in replay.store.patched_sectors():
-            file_offset = sector * LOG_SECTOR_SIZE
-            store.pwrite(pread(replay.store, LOG_SECTOR_SIZE, file_offset), file_offset)
-        if may_grow and store.size() < replay.file_size:
-            store.truncate(replay.file_size)
-        store.flush()
+        """Put what the log holds in its places, then empty the log.
+
+        After a crash before LogGuid is zero, the next open replays the same log, to the same end.
+        """
+        self._put_zeroes(replay.zero_ranges)
+        self._put_sectors(replay.store, replay.store.patched_sectors())
+        if not is_block_device(self.store) and self.store.size() < replay.file_size:
+            self.store.truncate(replay.file_size)
+        self.store.flush()
         self._headers.update(log_guid=ZERO_GUID)
         replay.store.settle()
 
+    def _put_zeroes(self, ranges: Iterable[tuple[int, int]]) -> None:
+        size = self.store.size()
+        for start, end in ranges:
+            if start < size:
+                self.store.write_zeroes(min(end, size) - start, start)
+                self._host_space.forget(end - start, start)
+
+    def _put_sectors(self, replayed: ByteStore, sectors: Iterable[int]) -> None:
+        for sector in sectors:
+            file_offset = sector * LOG_SECTOR_SIZE
+            self.store.pwrite(pread(replayed, LOG_SECTOR_SIZE, file_offset), file_offset)
+
     def _make_log(self, space: Space) -> None:
         if not space.known_zero:
-            # Written, not punched: that would give back what has been reserved.
+            # Written, because punching a hole would give back the host space that has been reserved.
             self.store.pwrite(bytes(space.length), space.file_offset)
         self.store.flush()
         self._headers.update(log_offset=space.file_offset, log_length=space.length)
@@ -198,32 +225,65 @@ class WriteSession:
 
     # -- changing ----------------------------------------------------------------------------------------------
 
-    def change(self, changes: Sequence[PageChange]) -> None:
-        """Put changes that belong together into the page cache; commit first if the next log entry is full.
+    def take(self, length: int) -> Space:
+        """Take file space, at a whole MiB. Raises: as `begin`; OSError, with nothing taken."""
+        self.begin()
+        return self._allocator.allocate(length)
 
-        Raises: OSError, with nothing changed; ImagePoisonedError.
-        """
+    def take_for_tables(self, length: int) -> Space:
+        """Take file space that reads as zeroes, for metadata that `change` is to write. Raises: as `take`."""
+        space = self.take(length)
         try:
-            for change in changes:
-                self.host_space.reserve(len(change.data), change.file_offset)
-            while not self.pages.apply(changes, MAX_PAGES):
-                self._committer.flush()
-        except OSError:
-            # Nothing has changed: the host is full, reading a page failed, or the commit, which poisons by itself.
+            # What lay there before may have been reserved, and punched since.
+            self._host_space.forget(space.length, space.file_offset)
+            if not space.known_zero:
+                self.store.write_zeroes(space.length, space.file_offset)
+        except BaseException:
+            self.give_back(space)
             raise
-        except BaseException as error:
-            self.poison.take(error)
-            raise
+        return space
 
-    def undo(self, space: Space) -> None:
-        """Take back space that came to nothing: no table names it. After a failure that poisons, nothing is done."""
+    def give_back(self, space: Space) -> None:
+        """Give back space that came to nothing: no table names it.
+
+        After a failure that poisons, it stays taken: nobody can tell then which tables the disk holds.
+        """
         if self.poison.cause is None:
             self._allocator.undo(space)
+
+    def free(self, file_offset: int, length: int) -> None:
+        """Give up payload space that a table named, after the `change` that took its name out.
+
+        Nobody gets it before that change is durable, and before the operations that may use it have ended. Space of
+        metadata is not given up so: an entry of the log may still be replayed onto it. It stays taken, and is free
+        when the file is opened next.
+        """
+        self._allocator.free(file_offset, length)
+
+    def change(self, changes: Sequence[PageChange]) -> None:
+        """Change metadata. Changes that belong together are given together: one entry of the log takes all of them.
+
+        They are in the page cache then; if the next entry has no room for them, there is a commit first. Raises: as
+        `begin`; ValueError for more pages than an entry takes (126), OSError, each with nothing changed.
+        """
+        self.begin()
+        try:
+            for change in changes:
+                self._host_space.reserve(len(change.data), change.file_offset)
+            while not self.pages.apply(changes, MAX_PAGES):
+                self._committer.flush()
+        except (OSError, ValueError):
+            # Nothing has changed: the host is full, a page could not be read, or a commit failed, which poisons.
+            raise
+        except BaseException as error:
+            # An interrupt: some of the pages may have been changed, and others not.
+            self.poison.take(error)
+            raise
 
     def flush(self) -> None:
         """Make every change whose call has returned durable, and give host space back that nobody needs.
 
-        Raises: ImageClosedError, ImagePoisonedError, OSError.
+        Raises: ImageClosedError, ImagePoisonedError; OSError, which poisons.
         """
         self.poison.check()
         if not self.has_begun:
@@ -242,10 +302,10 @@ class WriteSession:
     # -- ending ------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Wait for the operations of other threads, make everything durable, leave an empty log.
+        """Refuse newcomers, wait for the operations of other threads, make everything durable, empty the log.
 
-        Only then the end of the file is given back. Nothing is written if nothing was changed, or after a failure.
-        Raises: OSError.
+        Only then the unused end of the file is cut off. Nothing is written if nothing was changed, or after a failure
+        that poisons. Raises: OSError.
         """
         self.in_flight.close()
         if not self.has_begun or self.poison.cause is not None:

@@ -39,7 +39,7 @@ from vhdx.nbd.protocol.constants import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vhdx.nbd.protocol.handshake import Agreement
+    from vhdx.nbd.protocol.events import Agreement
 
 RECEIVE_SIZE: Final = 256 << 10
 """Four writes of 64 KiB with one call; more gains nothing."""
@@ -149,7 +149,14 @@ class Replies(Protocol):
     """Bytes in front of the data of a read."""
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
         """Write into a buffer what stands in front of read data. `last`: it ends the reply."""
         ...
@@ -180,7 +187,14 @@ class SimpleReplies:
     data_header_size = SIMPLE_REPLY_HEADER.size
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
         """A simple reply has no chunks: offset and length are those of the request."""
         SIMPLE_REPLY_HEADER.pack_into(buffer, at, SIMPLE_REPLY_MAGIC, 0, request.cookie)
@@ -211,7 +225,14 @@ class StructuredReplies:
     data_header_size = _DATA_HEAD.size
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
         """The head of an OFFSET_DATA chunk."""
         _DATA_HEAD.pack_into(
@@ -250,7 +271,14 @@ class ExtendedReplies(StructuredReplies):
     data_header_size = _EXTENDED_DATA_HEAD.size
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
         """The head of an OFFSET_DATA chunk."""
         head = (EXTENDED_REPLY_MAGIC, last, _OFFSET_DATA, request.cookie, request.offset, length + 8, offset)

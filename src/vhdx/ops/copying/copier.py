@@ -19,13 +19,12 @@ from vhdx.ops.copying.source_walk import (
     all_units,
     data_units,
     open_unit,
-    read_part,
 )
 from vhdx.ops.copying.targets import Target
 from vhdx.ops.copying.unit_workers import Stopped, UnitWorkers
 from vhdx.ops.copying.zero_runs import BUFFER_SIZE, data_runs
 from vhdx.ops.progress import Progress
-from vhdx.storage.base import ByteStore
+from vhdx.storage.base import ByteStore, read_fully
 from vhdx.storage.copy import RangeCopier
 
 _FIRST_LOOK: Final = 64 * KIB
@@ -155,7 +154,7 @@ class Copier:
 
     def _read(self, store: ByteStore | DeviceReader, file_offset: int, length: int) -> None:
         with self._view[:length] as data:
-            read_part(store, data, file_offset)
+            read_fully(store, data, file_offset)
 
     def _write(self, start: int, end: int, file_offset: int) -> None:
         with self._view[start:end] as data:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +79,7 @@ def _identity(target: StorePath | ByteStore) -> tuple[int, int] | None:
     return None if status is None else descriptor.identity_of(status)
 
 
-def refuse_same_file(target: StorePath | ByteStore, sources: list[ByteStore]) -> None:
+def refuse_same_file(target: StorePath | ByteStore, sources: Iterable[ByteStore]) -> None:
     """Refuse a destination that is one of the files read, by whatever name.
 
     Raises: RequestError.

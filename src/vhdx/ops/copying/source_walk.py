@@ -1,6 +1,5 @@
 """Walking a disk that is to be copied: which parts hold data, and where that data can be had."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -53,19 +52,6 @@ class DeviceReader:
             return view.nbytes
 
 
-def stores_of(device: BlockDevice) -> list[ByteStore]:
-    """Every store that a device reads from, as far as the device tells: leaf, parents, or a raw file."""
-    layers = getattr(device, "images", None) or (device,)
-    stores = (getattr(layer, "file_store", None) or getattr(layer, "store", None) for layer in layers)
-    return [store for store in stores if store is not None]
-
-
-def read_part(store: "ByteStore | DeviceReader", view: memoryview, file_offset: int) -> None:
-    """Fill a buffer from a store. Raises: OSError, also if the file ends before that."""
-    if store.pread_into(view, file_offset) < len(view):
-        raise OSError(errno.EIO, "the file has become shorter while it was read", store.name)
-
-
 def count_data(source: BlockDevice, progress: Progress = no_progress) -> int:
     """Bytes of the disk that have content of their own; looks at metadata only.
 
@@ -110,9 +96,10 @@ def all_units(source: BlockDevice, unit_size: int) -> Iterator[Unit]:
 class HoleMap:
     """Where the holes of files are, remembered from one question to the next.
 
-    Asking a file system for the end of a run of data can cost it a walk over all of that run. So the answer
-    is taken for the whole run, not for the piece that it was asked for. To be shared by all workers: what
-    they may overwrite are answers that are right too, as long as nobody changes the files.
+    To find the end of a run of data, a file system may have to walk over all of that run. So the whole run is asked
+    for, however small the part is that is needed now, and remembered. All workers share one map without a lock: one
+    of them may replace what another has just remembered, but each answer is right as long as nobody changes the
+    files.
     """
 
     def __init__(self) -> None:

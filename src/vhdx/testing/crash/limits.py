@@ -10,15 +10,16 @@ from vhdx.testing.crash.recording_store import Step, StepKind
 
 @dataclass(frozen=True, slots=True)
 class CrashLimits:
-    """How thoroughly to look."""
+    """How thoroughly to look at each moment."""
 
     all_subsets: int = 10
     """Pending changes up to which every subset is tried."""
     random_subsets: int = 32
-    """Tried above that."""
+    """Random subsets that are tried where more changes are pending than that."""
     every_tear: int = 16
     """Sectors of a change up to which every prefix and every single loss is tried."""
     random_tears: int = 2
+    """Random parts of a change that are tried as well."""
     per_point: int | None = None
     """States tried at one point; None: no limit. The plainest ones are never left out.
 
@@ -26,6 +27,7 @@ class CrashLimits:
     as many other subsets; without a limit, with every prefix, single drop and single keep.
     """
     media_faults: bool = True
+    """Whether the medium may lose pieces at all: those that the subject names."""
     faults_at_rest: bool = True
     """Whether the medium may lose pieces that nobody is writing."""
 

@@ -5,7 +5,7 @@
         disk.pwrite(b"...", 0)
         store.mark("written")
         disk.flush()
-    store.steps                  # what happened, in order: what crash_states works on
+    store.steps                  # what happened, in order: what `CrashEnumerator` works on
 
 A change is pending from the moment it is issued. A flush makes durable what had returned before it began, at
 the moment it completes; what was still under way, or issued meanwhile, stays pending. What a failed flush

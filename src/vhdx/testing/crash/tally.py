@@ -78,8 +78,7 @@ class CrashTally:
         """Add the figures of a run on other images: none of its states is one of these.
 
         Every figure is summed, what was seen is not. So of two runs on one image a content that both met counts
-        twice, in all figures; who wants distinct ones keeps the digests of both (proof/crash/enumerate.py does, for
-        `distinct` alone).
+        twice, in all figures; a caller who wants distinct states keeps the digests of both.
         """
         self.distinct += other.distinct
         self.nested += other.nested
