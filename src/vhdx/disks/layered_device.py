@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from vhdx import _host
 from vhdx._handles import Handle, disown_in_children
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from vhdx._buffer import Buffer
     from vhdx.disks.layer import Layer, LayerWriter
-    from vhdx.disks.options import Mode
     from vhdx.findings import Finding
     from vhdx.storage.base import ByteStore
 
@@ -67,7 +66,7 @@ class LayeredDevice(Handle):
         return self._closed
 
     @property
-    def mode(self) -> Mode:
+    def mode(self) -> Literal["r", "r+"]:
         """ "r+" if the disk can be changed, else "r"."""
         return "r" if self._writer is None else "r+"
 

@@ -166,9 +166,12 @@ class Operations:
 
     @_guarded
     def open(self, path: str, flags: int) -> int:
-        """Open a file. As on a block device, O_TRUNC cuts nothing off."""
+        """Open a file. O_TRUNC makes it all zeroes: who asks for it relies on what is not written being zero."""
         file = self._lookup(path)
-        return self._files.index(file) << 1 | (flags & _ACCESS_MODES != os.O_RDONLY)
+        writes = flags & _ACCESS_MODES != os.O_RDONLY
+        if writes and flags & os.O_TRUNC:
+            file.write_zeroes(file.size, 0, may_unmap=True)
+        return self._files.index(file) << 1 | writes
 
     @_guarded
     def read_into(self, view: memoryview, offset: int, handle: int) -> int:
@@ -200,7 +203,7 @@ class Operations:
 
     @_guarded
     def truncate(self, path: str | None, length: int, handle: int | None = None) -> int:
-        """Refuse: the disk's size does not change."""
+        """Refuse another size: the disk's does not change."""
         file = self._lookup(path) if handle is None else self.file_of(handle)
         if length != file.size:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -250,6 +253,11 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
         """Let the device take libfuse's buffer."""
         _keep_thread()
         return int(self.operations.write_from(_view(buffer, size), offset, info.contents.fh))
+
+    def truncate_fuse_3(self, path: bytes | None, length: int, info: Any) -> int:
+        """Set a file's size, by its name or, as `ftruncate` does, by its handle alone: mfusepy leaves that out."""
+        handle = info.contents.fh if info else None
+        return int(self.operations.truncate(None if path is None else os.fsdecode(path), length, handle))
 
     def lseek(self, _path: bytes | None, offset: int, whence: int, info: Any) -> int:
         """Find data or a hole."""

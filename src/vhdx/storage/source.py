@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from vhdx.storage import fileobj
 from vhdx.storage.base import ByteStore
@@ -18,8 +17,7 @@ Source = str | os.PathLike[str] | IO[bytes] | ByteStore
 """What a disk can be opened from. A store stays the caller's: it is not closed with the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(NamedTuple):
     """A store that goes over to what is opened from it: it is closed with the disk, or when opening fails."""
 
     store: ByteStore
