@@ -166,7 +166,9 @@ class Operations:
 
     @_guarded
     def open(self, path: str, flags: int) -> int:
-        """Open a file. O_TRUNC makes it all zeroes: who asks for it relies on what is not written being zero."""
+        """Open a file. O_TRUNC makes all of it zeroes: a program that cuts a file off expects zeroes where it does
+        not write afterwards.
+        """
         file = self._lookup(path)
         writes = flags & _ACCESS_MODES != os.O_RDONLY
         if writes and flags & os.O_TRUNC:
@@ -203,7 +205,7 @@ class Operations:
 
     @_guarded
     def truncate(self, path: str | None, length: int, handle: int | None = None) -> int:
-        """Refuse another size: the disk's does not change."""
+        """Refuse another size: that of a disk does not change."""
         file = self._lookup(path) if handle is None else self.file_of(handle)
         if length != file.size:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
