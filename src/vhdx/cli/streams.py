@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,8 @@ def collected_stderr() -> Iterator[Callable[[], str]]:
 
     The function that the block is given returns it, once the block has ended.
     """
+    import tempfile
+
     collected = bytearray()
     with tempfile.TemporaryFile() as file:
         saved = os.dup(2)
