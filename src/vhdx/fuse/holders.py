@@ -1,6 +1,6 @@
-"""Who uses a mount, as far as Linux tells: for the message that something is busy.
+"""Which programs use a mount, as far as Linux tells: for the message that something is busy.
 
-What belongs to other users can be looked at by root only, so that an empty answer does not mean nobody.
+Only root can look at the processes of other users, so an empty answer does not mean that nothing is used.
 """
 
 from __future__ import annotations
