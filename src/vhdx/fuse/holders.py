@@ -1,6 +1,6 @@
-"""Who uses a mount or an image, as far as Linux tells: for the message that something is busy.
+"""Which programs use a mount or an image, as far as Linux tells: for the message that something is busy.
 
-What belongs to other users can be looked at by root only, so that an empty answer does not mean nobody.
+Only root can look at the processes of other users, so an empty answer does not mean that nothing is used.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def users_of_mount(directory: str) -> list[str]:
 
 
 def users_of_file(path: str) -> list[str]:
-    """Processes, other than this one, that have a file open."""
+    """Names of the processes, other than this one, that have a file open."""
     wanted = _identity(path)
     if wanted is None:
         return []
@@ -54,13 +54,13 @@ def servers_of_mount(image: str) -> list[int]:
 
 
 def find_mount(directory: str) -> tuple[str, str] | None:
-    """Kind and source of what is mounted at a directory, the topmost if there are several; None: nothing is."""
+    """Type and source of the mount at a directory, the topmost if there are several; None if there is none."""
     found = [(mount.kind, mount.source) for mount in _mounts() if mount.place == directory]
     return found[-1] if found else None
 
 
 def listed(users: list[str]) -> str:
-    """Users as one text for a message, the first few of them."""
+    """The first few users, as a text for a message."""
     rest = len(users) - MAX_LISTED
     return "; ".join(users[:MAX_LISTED]) + (f"; and {rest} more" if rest > 0 else "")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from vhdx import _host
 from vhdx.errors import VhdxError
 from vhdx.nbd.protocol.constants import CommandFlag
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 MAX_LENGTH: Final = 1 << 20
 """Longer writes are left to the workers."""
 _FUA: Final = int(CommandFlag.FUA)
-_HAVE_PWRITE: Final = hasattr(os, "pwrite")
 
 
 class Overwrites:
@@ -65,7 +65,7 @@ class Overwrites:
             return []
         asked, self._asked = self._asked, []
         replies: list[Buffer] = []
-        left = self._write(asked, replies) if _HAVE_PWRITE else asked
+        left = self._write(asked, replies) if _host.HAVE_PREAD else asked
         for request, payload in left:
             replies += self._commands.answer((request,), payload)
         return replies

@@ -13,6 +13,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vhdx import _host
 from vhdx.errors import VhdxError
 from vhdx.nbd.read_replies import read_parts, send_from_file
 
@@ -36,7 +37,6 @@ _SMALL_READ_WITHOUT_FILES: Final = 128 << 10
 _BUFFER_SIZE: Final = 256 << 10
 
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
-_WILLNEED: Final[int] = getattr(os, "POSIX_FADV_WILLNEED", 0)
 
 
 class _Missed(NamedTuple):
@@ -85,7 +85,7 @@ class Reads:
         self._asked: list[Request] = []
         self._buffer = bytearray(_BUFFER_SIZE)
         self._view = memoryview(self._buffer)
-        self._can_ask = _NOWAIT != 0
+        self._can_ask = _host.HAVE_NOWAIT
         """Whether the system, and this file system, tell what is in memory."""
 
     def add(self, request: Request) -> bool:
@@ -205,7 +205,7 @@ class Reads:
 
         Returns which of the large reads are in memory, and which are not.
         """
-        if not _WILLNEED or len(missed) + len(large) == 1:
+        if not _host.HAVE_FADVISE or len(missed) + len(large) == 1:
             return large, []
         in_memory: list[_Placed] = []
         on_disk: list[_Placed] = []
@@ -213,7 +213,9 @@ class Reads:
             (in_memory if self._is_in_memory(placed) else on_disk).append(placed)
         waited_for: list[_Missed | _Placed] = [*missed, *on_disk]
         for read in waited_for:
-            os.posix_fadvise(read.place.fd, read.place.file_offset, read.request.length, _WILLNEED)
+            os.posix_fadvise(
+                read.place.fd, read.place.file_offset, read.request.length, os.POSIX_FADV_WILLNEED
+            )
         return in_memory, on_disk
 
     def _is_in_memory(self, placed: _Placed) -> bool:

@@ -44,7 +44,7 @@ _FULL_PAUSE_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How a server treats its clients."""
+    """What a server's clients get, and may do."""
 
     default_export: str | None = None
     """The export that a client gets if it names none."""
