@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from vhdx._holder import Holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,17 +19,6 @@ Identity = tuple[int, int]
 
 _PROC: Final = "/proc"
 _MAX_LISTED: Final = 8
-
-
-class Holder(NamedTuple):
-    """A process that has a file open."""
-
-    pid: int
-    name: str
-    """Of its program, as the system shortens it; empty if the process has gone meanwhile."""
-
-    def __str__(self) -> str:
-        return f"{self.name or 'a process'} (process {self.pid})"
 
 
 def listed(users: Sequence[object]) -> str:

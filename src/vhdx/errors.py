@@ -32,7 +32,7 @@ from vhdx.rules import OnOpen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vhdx._processes import Holder
+    from vhdx._holder import Holder
     from vhdx.findings import Finding
     from vhdx.rules import RuleCode
 
