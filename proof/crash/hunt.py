@@ -10,7 +10,6 @@ from proof.crash.bases import BASES, CrashBase
 from proof.crash.campaign import run_program
 from proof.crash.faults import ANCHORED_PROGRAM, STANDARD_PROGRAM, FaultLoop, standard_faults
 from proof.crash.record_rules import record_faults
-from proof.crash.subject import tuned
 from proof.crash.threads import ThreadProgram, all_programs, thread_records
 from proof.crash.workloads import (
     SHORT_LOG,
@@ -198,7 +197,7 @@ def _judge_failures(
     _: HuntBudget,
     __: CrashTally,
 ) -> Iterator[str]:
-    with tuned(log_capacity=SHORT_LOG):
+    with loop.base.subject.tuned(log_capacity=SHORT_LOG):
         yield from loop.run(call, make_error, sectors_done=sectors_done).findings
 
 

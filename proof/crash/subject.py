@@ -23,31 +23,27 @@ _TABLE_LOST: Final = frozenset({RuleCode.REGION_TABLE_CHECKSUM, RuleCode.REGION_
 """What a check may say as long as nobody has repaired a region table that the medium lost."""
 
 
-_tuning = DEFAULT_TUNING
-"""How files are opened now: see `tuned`."""
-
-
-@contextmanager
-def tuned(*, log_capacity: int | None = None, page_capacity: int = DEFAULT_PAGE_CAPACITY) -> Iterator[None]:
-    """Open files so that only so many bytes of a log are used, and only so many clean pages kept."""
-    global _tuning  # noqa: PLW0603 - the kit opens files deep inside, and knows nothing of tuning
-    before = _tuning
-    _tuning = Tuning(log_capacity=log_capacity, page_capacity=page_capacity)
-    try:
-        yield
-    finally:
-        _tuning = before
-
-
 class VhdxSubject:
     """The library's writer. `parents` are the contents of the chain below the leaf, nearest first."""
 
     def __init__(self, parents: Sequence[Content] = ()) -> None:
         self.parents = parents
+        self._tuning = DEFAULT_TUNING
+
+    @contextmanager
+    def tuned(
+        self, *, log_capacity: int | None = None, page_capacity: int = DEFAULT_PAGE_CAPACITY
+    ) -> Iterator[None]:
+        """Open files so that only so many bytes of a log are used, and only so many clean pages kept."""
+        before, self._tuning = self._tuning, Tuning(log_capacity=log_capacity, page_capacity=page_capacity)
+        try:
+            yield
+        finally:
+            self._tuning = before
 
     def open(self, store: ByteStore, sync: object = None) -> CrashDevice:
         """Open a file for writing. Raises: what `vhdx.open` does."""
-        tuning = _tuning if sync is None else replace(_tuning, sync=cast(Sync, sync))
+        tuning = self._tuning if sync is None else replace(self._tuning, sync=cast(Sync, sync))
         parents = [RecordingStore(parent, f"parent {depth}") for depth, parent in enumerate(self.parents, 1)]
         options = OpenOptions(mode="r+", parents=parents, tuning=tuning)
         return cast(CrashDevice, open_chain(store, options))

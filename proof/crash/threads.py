@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from proof.crash.bases import TAIL, CrashBase, child, child_without_bitmap, dirty, dynamic, long_table
-from proof.crash.subject import tuned
 from vhdx._units import MIB
 from vhdx.engine.tuning import DEFAULT_PAGE_CAPACITY
 from vhdx.testing.crash import (
@@ -131,7 +130,7 @@ def _children() -> Iterator[ThreadProgram]:
 def run_threads(program: ThreadProgram, scheduler: Scheduler) -> RecordingStore:
     """Run a program under a schedule; return the record. Raises: what an operation does; DeadlockError."""
     store = RecordingStore(program.base.content, checkpoint=scheduler.checkpoint)
-    with fixed_entropy(program.name), tuned(page_capacity=program.cache_pages):
+    with fixed_entropy(program.name), program.base.subject.tuned(page_capacity=program.cache_pages):
         driver = Driver(program.base.subject, store, program.base.shape, sync=scheduler)
         driver.perform_all(program.before)
         scheduler.run(*(partial(driver.perform_all, operations) for operations in program.threads))

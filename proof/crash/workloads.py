@@ -7,7 +7,6 @@ from typing import Final
 
 from proof.crash.arrows import arrow_names
 from proof.crash.bases import CrashBase
-from proof.crash.subject import tuned
 from vhdx.testing.crash import (
     ActionPhase,
     CrashLimits,
@@ -58,7 +57,7 @@ def record(workload: Workload) -> tuple[RecordingStore, int]:
     """Do a workload; return the store and the first step at which a crash is worth trying."""
     store = RecordingStore(workload.base.content)
     first = 0
-    with tuned(log_capacity=workload.log_capacity), fixed_entropy("workload"):
+    with workload.base.subject.tuned(log_capacity=workload.log_capacity), fixed_entropy("workload"):
         driver = Driver(workload.base.subject, store, workload.base.shape)
         for index, operation in enumerate(workload.operations):
             if index == len(workload.operations) - 1 and workload.last_only:
@@ -93,7 +92,7 @@ def try_record(run: CrashRun, workload: Workload, store: RecordingStore, first: 
     """Try every crash of a workload that has been recorded, and judge what a close has left."""
     if workload.closes and _ends_what_began(store.steps):
         run.judge_closed(store.content, str(workload))
-    with tuned(log_capacity=workload.log_capacity):
+    with workload.base.subject.tuned(log_capacity=workload.log_capacity):
         run.run(
             medium.copy(),
             store.steps,

@@ -21,11 +21,11 @@ from vhdx.nbd.budget import Budget
 from vhdx.nbd.channel import ChannelError
 from vhdx.nbd.connection import Connection
 from vhdx.nbd.export import offer
-from vhdx.nbd.protocol.constants import OptionReply
-from vhdx.nbd.protocol.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
+from vhdx.nbd.protocol.events import Close, OpenExport, Send, StartTls, Transmit
+from vhdx.nbd.protocol.handshake import Handshake
 from vhdx.nbd.protocol.transmission import ProtocolError
-from vhdx.nbd.server_log import Journal
-from vhdx.nbd.shared import Turns
+from vhdx.nbd.server_log import ServerLog
+from vhdx.nbd.shared import Shared
 from vhdx.ops.create import create
 from vhdx.storage.memory import MemoryStore
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
-    from vhdx.nbd.protocol.handshake import Agreement
+    from vhdx.nbd.protocol.events import Agreement
 
 _SIZE: Final = 4 * MIB
 _CONTENT: Final = random.Random(0).randbytes(_SIZE)
@@ -208,23 +208,22 @@ def _serve(channel: _Script, device: DirectDevice, budget: Budget) -> tuple[str,
         count = channel.receive_into(memoryview(buffer))
         if not count:
             return "left in the handshake", None
-        events = [handshake.receive(bytes(buffer[:count]))]
-        while events:
-            for event in events.pop():
-                match event:
-                    case Send(data):
-                        channel.send((data,))
-                    case OpenExport():
-                        events.append(handshake.opened(offer(device, "")))
-                    case Transmit(found):
-                        agreement = found
-                    case Close(reason):
-                        return reason or "aborted", None
-                    case StartTls():
-                        events.append(handshake.refused(OptionReply.ERR_UNSUP, ""))
+        handshake.receive(bytes(buffer[:count]))
+        for event in iter(handshake.next_event, None):
+            match event:
+                case Send(data):
+                    channel.send((data,))
+                case OpenExport():
+                    handshake.opened(offer(device, ""))
+                case Transmit(found):
+                    agreement = found
+                case Close(reason):
+                    return reason or "aborted", None
+                case StartTls():
+                    raise SessionError("TLS was started by a server that has none")
     greeted = len(channel.sent)
     connection = Connection(
-        channel, device, agreement, handshake.unread, budget, Turns(), Journal(lambda _: None)
+        channel, device, agreement, handshake.unread, Shared(ServerLog(lambda _: None), budget)
     )
     try:
         connection.run()

@@ -25,6 +25,8 @@ HAVE_PREADV: Final = HAVE_PREAD and _has(os, "preadv")
 HAVE_NOWAIT: Final = HAVE_PREADV and _has(os, "RWF_NOWAIT")
 HAVE_FADVISE: Final = _has(os, "posix_fadvise")
 HAVE_SENDFILE: Final = _has(os, "sendfile")
+HAVE_SIOCOUTQ: Final = _IS_LINUX
+"""A socket tells how much of what was sent the other side has not taken yet."""
 HAVE_COPY_FILE_RANGE: Final = _has(os, "copy_file_range")
 HAVE_SEEK_HOLE: Final = _has(os, "SEEK_DATA", "SEEK_HOLE")
 HAVE_NOATIME: Final = _has(os, "O_NOATIME")

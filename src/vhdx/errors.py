@@ -30,6 +30,9 @@ from typing import TYPE_CHECKING
 from vhdx.rules import OnOpen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vhdx._holder import Holder
     from vhdx.findings import Finding
     from vhdx.rules import RuleCode
 
@@ -121,7 +124,14 @@ class ImagePoisonedError(ImageStateError):
 
 
 class ImageLockedError(ImageStateError):
-    """Another process has the image open in a way that excludes this one."""
+    """Somebody has the image open in a way that excludes this use: `holders` says who, as far as the system tells."""
+
+    def __init__(self, message: str, holders: Sequence[Holder] = ()) -> None:
+        self.holders = tuple(holders)
+        super().__init__(message, self.holders)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class LogReplayRequiredError(ImageStateError):

@@ -103,7 +103,7 @@ def test_image_in_use_by_a_writer(vhdx: Vhdx, image: Path, command: str) -> None
     with FileStore.open(image, writable=True):
         outcome = vhdx(command, image)
         assert outcome.code == 1
-        assert "in use by another process" in outcome.error_line
+        assert "already open in this process" in outcome.error_line
         assert "--force-share" in outcome.error_line
 
 
@@ -146,7 +146,9 @@ def test_image_served_by_qemu(vhdx: Vhdx, image: Path, command: str) -> None:
     with qemu_nbd(image):
         outcome = vhdx(command, image)
         assert outcome.code == 1
-        assert "in use by another process" in outcome.error_line
+        assert (
+            "in use by another process that has it open for writing: qemu-nbd (process " in outcome.error_line
+        )
         assert vhdx(command, "--force-share", image).code == 0
 
 

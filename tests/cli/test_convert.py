@@ -100,7 +100,7 @@ def test_reader_of_stdout_that_goes_away_is_no_error(image: Path) -> None:
         (["--fixed", "SRC", "new.raw"], "--fixed"),
         (["--block-size", "2M", "--sector-size", "512", "SRC", "-"], "--block-size, --sector-size"),
         (["--block-size", "3M", "SRC", "new.vhdx"], "block size 3145728"),
-        (["--block-size", "1.5M", "SRC", "new.vhdx"], "fraction"),
+        (["--block-size", "1.5M", "SRC", "new.vhdx"], "block size"),
         (["--sector-size", "1K", "SRC", "new.vhdx"], "invalid choice"),
         (["-f", "vhd", "SRC", "new.vhdx"], "invalid choice"),
     ],

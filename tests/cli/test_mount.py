@@ -9,7 +9,7 @@ import pytest
 
 from support.command import Vhdx
 from support.mounting import need_fuse
-from vhdx.fuse import mount
+from vhdx.fuse import requirements
 from vhdx.fuse.unmounting import is_mounted
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the advice is for Linux")
@@ -49,7 +49,7 @@ def test_missing_extra_says_what_to_install(
     monkeypatch.setitem(sys.modules, "mfusepy", None)
     monkeypatch.delitem(sys.modules, "vhdx.fuse.binding", raising=False)
     monkeypatch.delattr(sys.modules["vhdx.fuse"], "binding", raising=False)
-    monkeypatch.setattr(mount, "find_helper", lambda: "/usr/bin/fusermount3")
+    monkeypatch.setattr(requirements, "find_helper", lambda: "/usr/bin/fusermount3")
     outcome = vhdx("mount", image, place)
     assert outcome.code == 1
     assert outcome.error_line == (
@@ -84,7 +84,7 @@ def test_missing_helper_says_what_to_install(
     vhdx: Vhdx, image: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(mount, "find_helper", lambda: None)
+    monkeypatch.setattr(requirements, "find_helper", lambda: None)
     outcome = vhdx("mount", image, place)
     assert outcome.code == 1
     assert outcome.error_line == "vhdx: mounting as a user needs fusermount3; install it: apt install fuse3"

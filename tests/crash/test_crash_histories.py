@@ -12,7 +12,7 @@ from hypothesis.stateful import (
 )
 
 import vhdx
-from proof.crash.subject import VhdxSubject, tuned
+from proof.crash.subject import VhdxSubject
 from proof.crash.workloads import SHORT_LOG
 from support.units import MIB
 from support.written_images import current_header
@@ -67,7 +67,7 @@ class CrashHistories(RuleBasedStateMachine):
         self.before = Content.of(bytes(self.model))
 
     def _perform(self, verb: Verb, offset: int = 0, length: int = 0) -> None:
-        with tuned(log_capacity=self.capacity):
+        with self.subject.tuned(log_capacity=self.capacity):
             self.driver.perform(Operation(verb, offset, min(length, SIZE - offset)))
         action = next(
             step.label.action for step in reversed(self.store.steps) if isinstance(step.label, Mark)

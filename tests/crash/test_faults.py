@@ -6,7 +6,6 @@ import pytest
 
 from proof.crash.bases import BASES
 from proof.crash.faults import STANDARD_PROGRAM, Aftermath, FaultLoop, standard_faults
-from proof.crash.subject import tuned
 from proof.crash.workloads import SHORT_LOG
 from vhdx.testing.crash import Call
 
@@ -23,7 +22,7 @@ def test_a_failing_call_loses_nothing_that_was_acknowledged(
     name: str, call: Call, make_error: Callable[[], BaseException], sectors_done: int
 ) -> None:
     loop = FaultLoop(BASES[name](), STANDARD_PROGRAM)
-    with tuned(log_capacity=SHORT_LOG):
+    with loop.base.subject.tuned(log_capacity=SHORT_LOG):
         tally = loop.run(call, make_error, sectors_done=sectors_done)
     assert not tally.findings, tally.findings[0]
     assert tally.aftermaths[Aftermath.UNTOUCHED] == 1

@@ -26,9 +26,10 @@ from support.mounting import (
 from support.programs import attempt, run
 from support.tables import Slot, boot_record
 from support.units import KIB, MIB, TIB
+from vhdx.cli.main import main
 from vhdx.disks.raw import RawDevice
 from vhdx.fuse.files import disk_files
-from vhdx.fuse.mount import Mount
+from vhdx.fuse.mount import Mount, RefusedMountError
 from vhdx.fuse.unmounting import is_dead
 from vhdx.guest.partition import Partition
 from vhdx.ops.check import check
@@ -310,12 +311,12 @@ def test_size_cannot_be_changed(image: Path, place: Path) -> None:
         for size in (0, LENGTH - 1, LENGTH + 1):
             with pytest.raises(PermissionError):
                 os.truncate(file, size)
-        # As on a block device: cp and dd open like this.
+        # cp and dd open like this.
         fd = os.open(file, os.O_WRONLY | os.O_TRUNC)
         os.write(fd, b"over")
         os.close(fd)
         assert file.stat().st_size == LENGTH
-        assert file.read_bytes()[MIB : MIB + 10] != bytes(10)
+        assert file.read_bytes() == b"over" + bytes(LENGTH - 4)
     assert content(image)[START : START + 4] == b"over"
 
 
@@ -458,6 +459,42 @@ def test_any_block_device_can_be_mounted_from_python(place: Path) -> None:
     assert ended.wait(HANG_GUARD_SECONDS)
     assert not is_mounted(place)
     assert ignores_broken_pipes(), "the next write to a closed socket would end the process"
+
+
+def test_binding_leaves_the_environment_as_it_was() -> None:
+    program = (
+        "import os; before = dict(os.environ); import vhdx.fuse.binding; assert dict(os.environ) == before"
+    )
+    run(sys.executable, "-c", program)
+
+
+def unknown_option(*_: object, **__: object) -> dict[str, object]:
+    """Options for libfuse of which it knows none."""
+    return {"foreground": True, "nonsense": True}
+
+
+def test_refusal_of_libfuse_is_an_error_whose_reason_is_on_stderr(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vhdx.fuse.mount._options", unknown_option)
+    ended = threading.Event()
+    with RawDevice(MemoryStore(bytes(MIB))) as device:
+        mount = Mount(disk_files(device, [], 0), str(place), print)
+        with pytest.raises(RefusedMountError, match="cannot be mounted"):
+            mount.start("memory", on_end=ended.set)
+    assert ended.is_set()
+    assert not is_mounted(place)
+    assert "nonsense" in capfd.readouterr().err
+
+
+def test_command_tells_the_reason_for_which_libfuse_refuses(
+    image: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vhdx.fuse.mount._options", unknown_option)
+    assert main(["mount", "--foreground", str(image), str(place)]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"vhdx: {place}: cannot be mounted: ")
+    assert "nonsense" in line
 
 
 # -- refusals --------------------------------------------------------------------------------------------------

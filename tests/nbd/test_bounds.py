@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import random
+import socket
 import threading
-from functools import partial
+from collections.abc import Iterable
 
 import pytest
 
 from vhdx.nbd.budget import Budget, Share
-from vhdx.nbd.workers import MAX_THREADS, MAX_WAITING, Workers
+from vhdx.nbd.channel import ChannelError, SocketChannel
+from vhdx.nbd.ending import Ending
+from vhdx.nbd.protocol.constants import Command
+from vhdx.nbd.protocol.transmission import Request
+from vhdx.nbd.workers import MAX_FLUSHES, MAX_THREADS, MAX_WAITING, RequestWorkers, Task
 
 GUARD_SECONDS = 20
 
 
-def no_way() -> None:
-    raise AssertionError("nobody has to give way here")
+class Kept(Ending):
+    """The end of a connection that nobody has a reason to break off."""
+
+    def __init__(self) -> None:
+        """Without a channel, which is needed to break off alone."""
+
+    def break_off(self, failure: ChannelError | None = None) -> None:
+        raise AssertionError(f"nobody has to give way here, but {failure}")
+
+
+def task(cookie: int, command: int = Command.TRIM) -> Task:
+    return Task(Request(command, 0, cookie, 0, 0, 0), None, 0.0)
+
+
+def cookies(done: Iterable[Task]) -> list[int]:
+    return [request.cookie for each in done for request in each.requests]
 
 
 def test_who_wants_more_than_is_left_waits_until_it_is_given_back() -> None:
     budget = Budget(100)
-    share, other = budget.share(no_way), budget.share(no_way)
+    share, other = budget.share(Kept()), budget.share(Kept())
     share.acquire(80)
     assert not other.try_acquire(30)
     done = threading.Event()
@@ -30,19 +50,19 @@ def test_who_wants_more_than_is_left_waits_until_it_is_given_back() -> None:
 
     thread = threading.Thread(target=want)
     thread.start()
-    while not budget.is_contended:
+    while not budget._line:
         pass
     assert not done.is_set()
     share.release(80)
     assert done.wait(GUARD_SECONDS)
     thread.join(GUARD_SECONDS)
     assert budget.used == 0
-    assert not budget.is_contended
+    assert not budget._line
 
 
 def test_who_came_first_is_served_first() -> None:
     budget = Budget(100)
-    share, large, small = (budget.share(no_way) for _ in range(3))
+    share, large, small = (budget.share(Kept()) for _ in range(3))
     share.acquire(60)
     served: list[int] = []
 
@@ -65,7 +85,7 @@ def test_who_came_first_is_served_first() -> None:
 
 
 def test_one_request_for_more_than_there_is_gets_it_alone() -> None:
-    share = Budget(100).share(no_way)
+    share = Budget(100).share(Kept())
     assert share.try_acquire(1000)
     assert not share.try_acquire(1)
     share.release(1000)
@@ -75,7 +95,7 @@ def test_one_request_for_more_than_there_is_gets_it_alone() -> None:
 def test_a_buffer_is_given_back_when_its_use_fails() -> None:
     budget = Budget(100)
     try:
-        with budget.share(no_way).taken(60):
+        with budget.share(Kept()).taken(60):
             raise ValueError
     except ValueError:
         pass
@@ -86,12 +106,14 @@ def test_who_waits_for_its_client_longest_gives_way(monkeypatch: pytest.MonkeyPa
     """One that waits for the device, and one whose client comes to an end, stay."""
     monkeypatch.setattr("vhdx.nbd.budget.PATIENCE_SECONDS", 0.1)
     budget = Budget(100)
-    busy, wanting = budget.share(no_way), budget.share(no_way)
+    busy, wanting = budget.share(Kept()), budget.share(Kept())
 
-    def give_way() -> None:
-        threading.Thread(target=slow.release, args=(60,)).start()
+    class BrokenOff(Kept):
+        def break_off(self, failure: ChannelError | None = None) -> None:
+            assert "held up others" in str(failure)
+            threading.Thread(target=slow.release, args=(60,)).start()
 
-    slow = budget.share(give_way)
+    slow = budget.share(BrokenOff())
     busy.acquire(30)
     slow.acquire(60)
     with slow.waiting_for_client():
@@ -102,7 +124,7 @@ def test_who_waits_for_its_client_longest_gives_way(monkeypatch: pytest.MonkeyPa
 def test_nobody_gives_way_while_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vhdx.nbd.budget.PATIENCE_SECONDS", 0.0)
     budget = Budget(100)
-    share, other = budget.share(no_way), budget.share(no_way)
+    share, other = budget.share(Kept()), budget.share(Kept())
     share.acquire(60)
     with share.waiting_for_client():
         other.acquire(40)
@@ -110,31 +132,34 @@ def test_nobody_gives_way_while_nobody_else_waits(monkeypatch: pytest.MonkeyPatc
         assert not other.try_acquire(50)
 
 
+# Workers
+
+
 def test_workers_do_everything_that_was_submitted_before_they_end() -> None:
-    workers = Workers("test")
-    done: set[int] = set()
-    for number in range(100):
-        workers.submit(partial(done.add, number))
+    done: list[Task] = []
+    workers = RequestWorkers("test", done.append, Kept())
+    for cookie in range(100):
+        workers.submit(task(cookie))
     workers.close()
-    assert done == set(range(100))
+    assert sorted(cookies(done)) == list(range(100))
 
 
 def test_submitting_waits_when_too_much_is_unfinished() -> None:
-    workers = Workers("test")
     go_on = threading.Event()
     running: list[str] = []
 
-    def work() -> None:
+    def work(_: Task) -> None:
         running.append(threading.current_thread().name)
         go_on.wait(GUARD_SECONDS)
 
-    for _ in range(MAX_WAITING):
-        workers.submit(work)
+    workers = RequestWorkers("test", work, Kept())
+    for cookie in range(MAX_WAITING):
+        workers.submit(task(cookie))
     assert workers.are_busy
     submitted = threading.Event()
 
     def submit_more() -> None:
-        workers.submit(lambda: None)
+        workers.submit(task(MAX_WAITING))
         submitted.set()
 
     thread = threading.Thread(target=submit_more)
@@ -147,13 +172,88 @@ def test_submitting_waits_when_too_much_is_unfinished() -> None:
     workers.close()
 
 
-def test_a_task_that_fails_does_not_stop_the_others() -> None:
-    workers = Workers("test")
+def test_a_task_that_fails_ends_the_connection_and_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: list[object] = []
-    hook, threading.excepthook = threading.excepthook, lambda info: seen.append(info.exc_type)
-    try:
-        workers.submit(lambda: 1 / 0)
-        workers.close()
-    finally:
-        threading.excepthook = hook
-    assert seen == [ZeroDivisionError]
+    monkeypatch.setattr(threading, "excepthook", lambda info: seen.append(info.exc_type))
+    ours, theirs = socket.socketpair()
+    ending = Ending(SocketChannel(theirs, "client"))
+    done: list[int] = []
+
+    def work(given: Task) -> None:
+        done.append(given.requests[0].cookie)
+        1 / 0  # noqa: B018 - it is there to fail
+
+    workers = RequestWorkers("test", work, ending)
+    workers.submit(task(1))
+    workers.submit(task(2))
+    workers.close()
+    assert (seen, sorted(done)) == ([ZeroDivisionError] * 2, [1, 2])
+    ours.settimeout(GUARD_SECONDS)
+    assert ours.recv(1) == b""
+    ours.close()
+    theirs.close()
+
+
+class HeldWorkers:
+    """Workers that begin nothing until they are let go."""
+
+    def __init__(self) -> None:
+        self._go_on = threading.Event()
+        self.done: list[Task] = []
+        self.workers = RequestWorkers("test", self._serve, Kept())
+        for _ in range(MAX_THREADS):
+            self.workers.submit(task(-1))
+
+    def _serve(self, given: Task) -> None:
+        if given.requests[0].command == Command.FLUSH:
+            self.done.append(given)
+        else:
+            assert self._go_on.wait(GUARD_SECONDS)
+
+    def finish(self) -> None:
+        self._go_on.set()
+        self.workers.close()
+
+
+def test_flushes_that_wait_for_a_worker_are_done_together_up_to_a_number() -> None:
+    held = HeldWorkers()
+    for cookie in range(MAX_FLUSHES + 3):
+        held.workers.submit(task(cookie, Command.FLUSH))
+    assert not held.done
+    held.finish()
+    together = sorted((cookies([each]) for each in held.done), key=len)
+    assert together == [list(range(MAX_FLUSHES, MAX_FLUSHES + 3)), list(range(MAX_FLUSHES))]
+
+
+def test_flush_that_comes_after_another_one_has_begun_is_begun_after_it() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    done: list[Task] = []
+
+    def flush(given: Task) -> None:
+        taken = cookies([given])
+        began.set()
+        assert go_on.wait(GUARD_SECONDS)
+        assert cookies([given]) == taken
+        done.append(given)
+
+    workers = RequestWorkers("test", flush, Kept())
+    workers.submit(task(1, Command.FLUSH))
+    assert began.wait(GUARD_SECONDS)
+    workers.submit(task(2, Command.FLUSH))
+    go_on.set()
+    workers.close()
+    assert sorted(cookies([each]) for each in done) == [[1], [2]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_flush_is_done_once_whatever_comes_between(seed: int) -> None:
+    rng = random.Random(seed)
+    done: list[Task] = []
+    workers = RequestWorkers("test", done.append, Kept())
+    for cookie in range(1000):
+        workers.submit(task(cookie, rng.choice((Command.FLUSH, Command.FLUSH, Command.TRIM))))
+    workers.close()
+    assert sorted(cookies(done)) == list(range(1000))
+    assert max(len(each.requests) for each in done) <= MAX_FLUSHES

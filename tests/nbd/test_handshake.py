@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from support import nbd_wire as wire
 from vhdx.errors import RequestError
 from vhdx.nbd.protocol.constants import OptionReply, TransmissionFlag
-from vhdx.nbd.protocol.handshake import (
+from vhdx.nbd.protocol.events import (
     Agreement,
     Close,
     Event,
     ExportOffer,
-    Handshake,
     OpenExport,
     Send,
     StartTls,
     Transmit,
 )
+from vhdx.nbd.protocol.handshake import Handshake
 from vhdx.nbd.protocol.messages import check_export_name
 
 EXPORTS = {"disk": "the only disk", "däta": ""}
@@ -47,13 +47,25 @@ def new(*, tls: bool = False, default: str | None = "disk") -> Handshake:
     return Handshake(EXPORTS, tls=tls, default_export=default)
 
 
-def answer(handshake: Handshake, events: Iterable[Event], offer: ExportOffer = OFFER) -> Iterator[Event]:
-    """Act on events as a server whose exports all open; show them."""
-    for event in events:
+def events_left(handshake: Handshake) -> list[Event]:
+    """Take the events that there are, without acting on them."""
+    return list(iter(handshake.next_event, None))
+
+
+def hear(handshake: Handshake, data: bytes) -> list[Event]:
+    """Receive bytes; return the events, without acting on them."""
+    handshake.receive(data)
+    return events_left(handshake)
+
+
+def answer(handshake: Handshake, data: bytes) -> Iterator[Event]:
+    """Receive bytes; act on the events as a server whose exports all open, and show them."""
+    handshake.receive(data)
+    while event := handshake.next_event():
         yield event
         match event:
             case OpenExport():
-                yield from answer(handshake, handshake.opened(offer), offer)
+                handshake.opened(OFFER)
             case StartTls():
                 handshake.tls_started()
 
@@ -63,7 +75,7 @@ def events_of(*messages: bytes, handshake: Handshake | None = None) -> list[Even
     handshake = handshake or new()
     events: list[Event] = []
     for message in (wire.flags(), *messages):
-        events += answer(handshake, handshake.receive(message))
+        events += answer(handshake, message)
     return events
 
 
@@ -154,7 +166,7 @@ def test_go_tells_the_same_as_info() -> None:
 def test_export_name_is_answered_with_padding_unless_the_client_declines_it(no_zeroes: bool) -> None:
     handshake = new()
     data = wire.flags(no_zeroes=no_zeroes) + wire.option(wire.EXPORT_NAME, b"disk")
-    assert list(answer(handshake, handshake.receive(data))) == [
+    assert list(answer(handshake, data)) == [
         OpenExport("disk"),
         Send(pack(">QH", 5 << 40, 0x5) + bytes(0 if no_zeroes else 124)),
         Transmit(PLAIN_AGREEMENT),
@@ -164,12 +176,12 @@ def test_export_name_is_answered_with_padding_unless_the_client_declines_it(no_z
 def test_export_name_works_for_a_client_that_knows_nothing_else() -> None:
     handshake = new()
     data = wire.flags(fixed=False) + wire.option(wire.EXPORT_NAME)
-    assert list(answer(handshake, handshake.receive(data)))[-1] == Transmit(PLAIN_AGREEMENT)
+    assert list(answer(handshake, data))[-1] == Transmit(PLAIN_AGREEMENT)
 
 
 def test_other_options_of_a_client_that_is_not_fixed_newstyle_end_the_connection() -> None:
     handshake = new()
-    events = list(handshake.receive(wire.flags(fixed=False) + LIST))
+    events = hear(handshake, wire.flags(fixed=False) + LIST)
     assert [type(event) for event in events] == [Close]
 
 
@@ -373,9 +385,9 @@ def test_payload_that_is_too_big_is_passed_over(number: int, length: int) -> Non
     handshake = new()
     assert not events_of(wire.option(number, b"", length), handshake=handshake)
     for _ in range((length - 1) // 4096):
-        assert not list(handshake.receive(bytes(4096)))
+        assert not hear(handshake, bytes(4096))
         assert not handshake.unread
-    events = list(handshake.receive(bytes((length - 1) % 4096 + 1) + LIST))
+    events = hear(handshake, bytes((length - 1) % 4096 + 1) + LIST)
     assert [reply.kind for reply in wire.replies(sent(events))] == [wire.TOO_BIG, *IN_STEP]
 
 
@@ -397,22 +409,22 @@ def test_wrong_magic_ends_the_connection(magic: bytes) -> None:
 
 @pytest.mark.parametrize("flags", [4, 7, 0x80000000, 0xFFFFFFFF])
 def test_unknown_client_flags_end_the_connection(flags: int) -> None:
-    (event,) = new().receive(pack(">I", flags) + LIST)
+    (event,) = hear(new(), pack(">I", flags) + LIST)
     assert isinstance(event, Close)
     assert "flags" in event.reason
 
 
 def test_number_of_options_is_limited() -> None:
     handshake = new()
-    events = list(handshake.receive(wire.flags() + LIST * 1100))
+    events = hear(handshake, wire.flags() + LIST * 1100)
     assert sum(isinstance(event, Send) for event in events) == 1024
     assert isinstance(events[-1], Close)
 
 
 def test_replies_are_made_only_when_they_can_be_sent() -> None:
     handshake = new()
-    events = handshake.receive(wire.flags() + LIST * 1000)
-    next(events)
+    handshake.receive(wire.flags() + LIST * 1000)
+    assert isinstance(handshake.next_event(), Send)
     assert len(handshake.unread) == 999 * len(LIST)
 
 
@@ -429,9 +441,10 @@ def test_log_line_of_a_long_name_is_short() -> None:
 def test_client_waits_while_an_export_is_opened() -> None:
     handshake = new()
     ask = wire.option(wire.INFO, wire.info_payload(b"disk"))
-    assert list(handshake.receive(wire.flags() + ask + LIST)) == [OpenExport("disk")]
-    assert not list(handshake.receive(LIST))
-    events = list(handshake.opened(OFFER))
+    assert hear(handshake, wire.flags() + ask + LIST) == [OpenExport("disk")]
+    assert not hear(handshake, LIST)
+    handshake.opened(OFFER)
+    events = events_left(handshake)
     assert [reply.kind for reply in wire.replies(sent(events))] == [wire.INFORMATION] * 2 + [
         wire.ACK,
         *IN_STEP,
@@ -441,24 +454,27 @@ def test_client_waits_while_an_export_is_opened() -> None:
 
 def test_export_that_cannot_be_opened_is_refused_and_the_handshake_goes_on() -> None:
     handshake = new()
-    assert list(handshake.receive(wire.flags() + go() + LIST)) == [OpenExport("disk")]
-    events = list(handshake.refused(OptionReply.ERR_POLICY, "in use"))
+    assert hear(handshake, wire.flags() + go() + LIST) == [OpenExport("disk")]
+    handshake.refused(OptionReply.ERR_POLICY, "in use")
+    events = events_left(handshake)
     assert events[0] == Send(wire.reply(wire.GO, wire.POLICY, b"in use"))
     assert [reply.kind for reply in wire.replies(sent(events[1:]))] == IN_STEP
-    assert list(answer(handshake, handshake.receive(go())))[-1] == Transmit(PLAIN_AGREEMENT)
+    assert list(answer(handshake, go()))[-1] == Transmit(PLAIN_AGREEMENT)
 
 
 def test_refused_export_name_ends_the_connection() -> None:
     handshake = new()
-    list(handshake.receive(wire.flags() + wire.option(wire.EXPORT_NAME, b"disk")))
-    events = list(handshake.refused(OptionReply.ERR_POLICY, "in use"))
+    hear(handshake, wire.flags() + wire.option(wire.EXPORT_NAME, b"disk"))
+    handshake.refused(OptionReply.ERR_POLICY, "in use")
+    events = events_left(handshake)
     assert [type(event) for event in events] == [Close]
 
 
 def test_message_to_the_client_is_cut_to_a_whole_character() -> None:
     handshake = new()
-    list(handshake.receive(wire.flags() + go()))
-    (event,) = handshake.refused(OptionReply.ERR_UNKNOWN, "x\0\udcff" + "ü" * 5000)
+    hear(handshake, wire.flags() + go())
+    handshake.refused(OptionReply.ERR_UNKNOWN, "x\0\udcff" + "ü" * 5000)
+    (event,) = events_left(handshake)
     assert isinstance(event, Send)
     (reply,) = wire.replies(event.data)
     assert reply.payload.decode() == "x?" + "ü" * 2047
@@ -467,50 +483,62 @@ def test_message_to_the_client_is_cut_to_a_whole_character() -> None:
 @pytest.mark.parametrize("ask", [go(), wire.option(wire.EXPORT_NAME)])
 def test_requests_sent_early_are_kept(ask: bytes) -> None:
     handshake = new()
-    events = list(answer(handshake, handshake.receive(wire.flags() + ask + b"first request")))
+    events = list(answer(handshake, wire.flags() + ask + b"first request"))
     assert isinstance(events[-1], Transmit)
     assert handshake.unread == b"first request"
 
 
 def test_requests_sent_while_the_export_is_opened_are_kept() -> None:
     handshake = new()
-    list(handshake.receive(wire.flags() + go() + b"one,"))
-    assert not list(handshake.receive(b"two"))
-    assert isinstance(list(handshake.opened(OFFER))[-1], Transmit)
+    hear(handshake, wire.flags() + go() + b"one,")
+    assert not hear(handshake, b"two")
+    handshake.opened(OFFER)
+    assert isinstance(events_left(handshake)[-1], Transmit)
     assert handshake.unread == b"one,two"
 
 
 def test_what_is_sent_while_an_export_is_opened_is_bounded() -> None:
     handshake = new()
-    list(handshake.receive(wire.flags() + go()))
+    hear(handshake, wire.flags() + go())
     for _ in range(16):
-        assert not list(handshake.receive(bytes(65536)))
-    assert [type(event) for event in handshake.receive(b"x")] == [Close]
+        assert not hear(handshake, bytes(65536))
+    assert [type(event) for event in hear(handshake, b"x")] == [Close]
 
 
 @pytest.mark.parametrize("opens", [True, False])
 def test_many_exports_asked_for_at_once_are_answered_one_after_the_other(opens: bool) -> None:
     handshake = new()
-    ask = wire.option(wire.INFO, wire.info_payload(b"disk"))
+    handshake.receive(wire.flags() + wire.option(wire.INFO, wire.info_payload(b"disk")) * 1000)
+    for _ in range(1000):
+        assert handshake.next_event() == OpenExport("disk")
+        assert handshake.next_event() is None
+        if opens:
+            handshake.opened(OFFER)
+        else:
+            handshake.refused(OptionReply.ERR_POLICY, "no")
+        assert isinstance(handshake.next_event(), Send)
+    assert handshake.next_event() is None
 
-    def act(events: Iterable[Event]) -> None:
-        for event in events:
-            seen.append(event)
-            if isinstance(event, OpenExport):
-                act(handshake.opened(OFFER) if opens else handshake.refused(OptionReply.ERR_POLICY, "no"))
 
-    seen: list[Event] = []
-    act(handshake.receive(wire.flags() + ask * 1000))
-    assert sum(isinstance(event, OpenExport) for event in seen) == 1000
-    assert sum(isinstance(event, Send) for event in seen) == 1000
+@pytest.mark.parametrize(
+    ("ask", "ends"), [(go(), True), (wire.option(wire.EXPORT_NAME), True), (LIST, False)]
+)
+def test_handshake_tells_that_it_is_over_before_its_last_reply_is_sent(ask: bytes, ends: bool) -> None:
+    handshake = new()
+    handshake.receive(wire.flags() + ask)
+    if handshake.next_event() == OpenExport("disk"):
+        assert not handshake.is_over
+        handshake.opened(OFFER)
+    assert handshake.is_over == ends
 
 
 def test_agreement_holds_no_context_that_the_export_lacks() -> None:
     handshake = new()
     data = wire.flags() + STRUCTURED + set_contexts(b"base:allocation", b"vhdx:depth") + go()
-    list(handshake.receive(data))
+    hear(handshake, data)
     offer = ExportOffer(1 << 20, FLAGS, 1, 4096, 1 << 25, "", ("base:allocation",))
-    last = list(handshake.opened(offer))[-1]
+    handshake.opened(offer)
+    last = events_left(handshake)[-1]
     assert isinstance(last, Transmit)
     assert last.agreement.contexts == ((1, "base:allocation"),)
 
@@ -542,7 +570,7 @@ def test_abort_needs_no_tls() -> None:
 
 
 def test_client_that_is_not_fixed_newstyle_cannot_start_tls() -> None:
-    events = list(new(tls=True).receive(wire.flags(fixed=False) + STARTTLS))
+    events = hear(new(tls=True), wire.flags(fixed=False) + STARTTLS)
     assert [type(event) for event in events] == [Close]
 
 
@@ -581,7 +609,7 @@ def test_plaintext_behind_starttls_ends_the_connection(injected: bytes) -> None:
     together = events_of(STARTTLS + injected, handshake=new(tls=True))
     assert [type(event) for event in together] == [Close]
     handshake = new(tls=True)
-    apart = list(handshake.receive(wire.flags() + STARTTLS)) + list(handshake.receive(injected))
+    apart = hear(handshake, wire.flags() + STARTTLS) + hear(handshake, injected)
     assert [type(event) for event in apart] == [Send, StartTls, Close]
 
 
@@ -604,7 +632,7 @@ def run(data: bytes, cuts: Iterable[int]) -> tuple[list[Event], bytes]:
     events: list[Event] = []
     edges = [0, *sorted(cuts), len(data)]
     for start, end in pairwise(edges):
-        events += answer(handshake, handshake.receive(data[start:end]))
+        events += answer(handshake, data[start:end])
         if events and isinstance(events[-1], Transmit | Close):
             return events, handshake.unread + data[end:]
     return events, handshake.unread
@@ -639,7 +667,7 @@ def test_no_client_can_do_more_than_end_its_connection(tls: bool, pieces: list[b
     data = wire.flags() + b"".join(pieces)
     encrypted = False
     for start in range(0, len(data), step):
-        for event in answer(handshake, handshake.receive(data[start : start + step])):
+        for event in answer(handshake, data[start : start + step]):
             encrypted |= isinstance(event, StartTls)
             assert encrypted or not (tls and isinstance(event, OpenExport | Transmit))
             if isinstance(event, Transmit | Close):

@@ -51,9 +51,10 @@ from support.units import KIB, MIB, TIB
 from vhdx.blockdev.device import DirectDevice
 from vhdx.disks.raw import RawDevice
 from vhdx.nbd import budget, server
+from vhdx.nbd import shared as shared_state
 from vhdx.nbd.export import Export
 from vhdx.nbd.server import Server, ServerSettings
-from vhdx.nbd.server_log import Journal
+from vhdx.nbd.server_log import ServerLog
 from vhdx.nbd.tls import server_context
 from vhdx.storage.file import FileStore
 
@@ -432,7 +433,9 @@ class InProcess:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(address))
         listener.listen(256)
-        self.server = Server([listener], {"": Export("", open_device)}, Journal(self.lines.append), settings)
+        self.server = Server(
+            [listener], {"": Export("", open_device)}, ServerLog(self.lines.append), settings
+        )
         self.thread = threading.Thread(target=self.server.serve)
 
     def client(self) -> Client:
@@ -608,7 +611,7 @@ def test_client_that_does_not_come_to_speak_tls_is_turned_out(
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for one large payload, and little patience with who holds it."""
-    monkeypatch.setattr(server, "Budget", lambda: budget.Budget(40 * MIB))
+    monkeypatch.setattr(shared_state, "Budget", lambda: budget.Budget(40 * MIB))
     monkeypatch.setattr(budget, "PATIENCE_SECONDS", 0.5)
 
 

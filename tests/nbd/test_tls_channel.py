@@ -259,7 +259,7 @@ def test_garbage_in_the_stream_fails_the_connection(pair: Pair, ca: trustme.CA) 
     raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
     with raw:
         assert receive(pair.channel, 4) == b"good"
-        with pytest.raises(ChannelError, match="TLS: decryption failed"):
+        with pytest.raises(ChannelError, match=r"TLS: (decryption failed|record layer failure)"):
             pair.channel.receive_into(memoryview(bytearray(10)))
         pair.channel.close()
 
@@ -268,7 +268,7 @@ def test_tampered_record_fails_the_wait_too(pair: Pair, ca: trustme.CA) -> None:
     client = pair.connect(client_context(ca))
     with socket.socket(fileno=client.detach()) as raw:
         raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
-        with pytest.raises(ChannelError, match="TLS: decryption failed"):
+        with pytest.raises(ChannelError, match=r"TLS: (decryption failed|record layer failure)"):
             pair.channel.wait(HANG)
 
 

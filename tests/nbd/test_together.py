@@ -15,15 +15,12 @@ import pytest
 import vhdx
 from support.units import MIB
 from vhdx.disks.raw import RawDevice
-from vhdx.nbd.budget import Budget
 from vhdx.nbd.channel import SocketChannel
 from vhdx.nbd.connection import Connection
-from vhdx.nbd.flushing import Flushes
 from vhdx.nbd.protocol.constants import Command, CommandFlag, NbdError
-from vhdx.nbd.protocol.handshake import Agreement
-from vhdx.nbd.protocol.transmission import Request
-from vhdx.nbd.server_log import Journal
-from vhdx.nbd.shared import Turns
+from vhdx.nbd.protocol.events import Agreement
+from vhdx.nbd.server_log import ServerLog
+from vhdx.nbd.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +63,7 @@ def client_of(device: DirectDevice) -> Iterator[Client]:
     ours.settimeout(HANG_SECONDS)
     channel = SocketChannel(theirs, "test")
     agreement = Agreement("", structured=False, extended=False, contexts=())
-    connection = Connection(channel, device, agreement, b"", Budget(), Turns(), Journal(lambda _: None))
+    connection = Connection(channel, device, agreement, b"", Shared(ServerLog(lambda _: None)))
     thread = threading.Thread(target=connection.run, daemon=True)
     thread.start()
     try:
@@ -184,30 +181,3 @@ def test_every_flush_is_answered_with_what_became_of_it(
             client.send(*(message(Command.FLUSH, cookie) for cookie in range(300)))
             assert client.answers(300) == dict.fromkeys(range(300), error)
     assert 1 <= device.count <= 300
-
-
-def request(cookie: int) -> Request:
-    return Request(Command.FLUSH, 0, cookie, 0, 0, 0)
-
-
-def test_flushes_that_wait_are_taken_together_and_later_ones_call_another_worker() -> None:
-    flushes = Flushes()
-    assert [flushes.add(request(cookie)) for cookie in range(3)] == [True, False, False]
-    assert [taken.cookie for taken in flushes.take()] == [0, 1, 2]
-    assert flushes.add(request(3))
-    assert [taken.cookie for taken in flushes.take()] == [3]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_workers_called_for_flushes_find_some_and_none_is_left(seed: int) -> None:
-    chance, flushes = random.Random(seed), Flushes()
-    called, done = 0, []
-    for cookie in range(1000):
-        called += flushes.add(request(cookie))
-        assert called <= 1000 // 64 + 1
-        while called and chance.random() < seed / 200:
-            called -= 1
-            done += taken if (taken := flushes.take()) else pytest.fail("called for nothing")
-    for _ in range(called):
-        done += flushes.take()
-    assert [each.cookie for each in done] == list(range(1000))

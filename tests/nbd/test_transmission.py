@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vhdx.nbd.protocol.handshake import Agreement
+from vhdx.nbd.protocol.events import Agreement
 from vhdx.nbd.protocol.transmission import (
     MAX_PAYLOAD,
     RECEIVE_SIZE,

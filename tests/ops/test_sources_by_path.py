@@ -76,3 +76,14 @@ def test_a_file_that_is_opened_is_closed_again(raw: Path, tmp_path: Path) -> Non
     vhdx.convert(image, tmp_path / "other.raw")
     vhdx.measure(image)
     vhdx.open(image, "r+").close()  # a reader's lock would keep a writer out
+
+
+@pytest.mark.parametrize("wrong", [None, 7.5, b"disk.raw", vhdx.MemoryStore(bytes(512))])
+def test_what_is_no_disk_is_told_what_to_give(wrong: object, tmp_path: Path) -> None:
+    for call in (
+        lambda: vhdx.convert(wrong, tmp_path / "new.raw"),  # type: ignore[arg-type]
+        lambda: vhdx.compare(wrong, wrong),  # type: ignore[arg-type]
+        lambda: vhdx.measure(wrong),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match="a disk is a path"):
+            call()

@@ -665,7 +665,7 @@ def test_file_object_s_waiting_writes_are_seen(tmp_path: Path) -> None:
 
 def test_file_object_in_use_elsewhere_is_refused(image: Path) -> None:
     with FileStore.open(image, writable=True), image.open("rb") as file_object:
-        with pytest.raises(Exception, match="in use by another process"):
+        with pytest.raises(Exception, match="already open in this process"):
             store_of(file_object)
         store_of(file_object, lock=False).close()
 

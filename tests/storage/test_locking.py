@@ -4,15 +4,18 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vhdx import _host
+from vhdx import _host, _processes
 from vhdx.errors import ImageLockedError
 from vhdx.storage import locking
 from vhdx.storage.file import FileStore
@@ -52,7 +55,7 @@ def test_writer_excludes_writers_and_readers_even_in_one_process(
     image: Path, first: bool, second: bool
 ) -> None:
     with FileStore.open(image, writable=first):
-        with pytest.raises(ImageLockedError, match="in use by another process") as caught:
+        with pytest.raises(ImageLockedError, match="already open in this process") as caught:
             FileStore.open(image, writable=second)
         assert str(image) in str(caught.value)
         assert "dirty" not in str(caught.value)
@@ -115,7 +118,7 @@ def test_each_byte_of_another_process_excludes_whom_it_contradicts(
 def test_exclusive_lock_of_another_program_is_a_conflict(image: Path) -> None:
     with image.open("r+b") as other:
         fcntl.lockf(other, fcntl.LOCK_EX)  # a POSIX lock of this process, and so another owner's
-        with pytest.raises(ImageLockedError, match="in use"):
+        with pytest.raises(ImageLockedError, match="already open in this process"):
             FileStore.open(image)
     FileStore.open(image).close()
 
@@ -225,3 +228,45 @@ def test_whole_file_locks_serve_where_there_are_no_ofd_locks(
         FileStore.open(image, writable=True)
     with FileStore.open(image, writable=True), pytest.raises(ImageLockedError):
         FileStore.open(image)
+
+
+@ofd
+def test_holder_of_a_lock_is_named_and_one_that_only_has_the_file_open_is_not(image: Path) -> None:
+    program = (
+        "from vhdx.storage.file import FileStore\n"
+        "store = FileStore.open({path!r}, {how})\n"
+        "print('ready', flush=True)\n"
+        "input()"
+    )
+    how = ["writable=True", "lock=False"]
+    with ExitStack() as stack:
+        running = [stack.enter_context(_running(program.format(path=str(image), how=each))) for each in how]
+        with pytest.raises(ImageLockedError) as caught:
+            FileStore.open(image)
+        (holder,) = caught.value.holders
+        assert holder.pid == running[0].pid
+        assert f"in use by another process that has it open for writing: {holder}" in str(caught.value)
+        assert pickle.loads(pickle.dumps(caught.value)).holders == caught.value.holders
+
+
+@ofd
+def test_holder_without_a_visible_lock_is_looked_for_among_all_that_have_the_file_open(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _processes.read_text
+    monkeypatch.setattr(_processes, "read_text", lambda path: "" if "fdinfo" in path else real(path))
+    with FileStore.open(image, writable=True), pytest.raises(ImageLockedError) as caught:
+        FileStore.open(image)
+    assert [holder.pid for holder in caught.value.holders] == [os.getpid()]
+
+
+@contextmanager
+def _running(program: str) -> Iterator["subprocess.Popen[str]"]:
+    """A Python program that has said that it is ready, and ends when its stdin is closed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield process
+        process.kill()

@@ -16,10 +16,10 @@ from vhdx.disks.raw import RawDevice
 from vhdx.nbd.budget import Budget
 from vhdx.nbd.channel import ChannelError, SocketChannel
 from vhdx.nbd.connection import Connection
-from vhdx.nbd.protocol.handshake import Agreement
+from vhdx.nbd.protocol.events import Agreement
 from vhdx.nbd.protocol.transmission import ProtocolError
-from vhdx.nbd.server_log import Journal
-from vhdx.nbd.shared import Turns
+from vhdx.nbd.server_log import ServerLog
+from vhdx.nbd.shared import Shared
 from vhdx.storage.base import ByteStore
 from vhdx.storage.file import FileStore
 
@@ -190,9 +190,7 @@ def session(
     channel = SocketChannel(theirs, "client")
     lines: list[str] = []
     ended: list[str] = []
-    connection = Connection(
-        channel, device, agreement, received, budget or Budget(), Turns(), Journal(lines.append)
-    )
+    connection = Connection(channel, device, agreement, received, Shared(ServerLog(lines.append), budget))
 
     def run() -> None:
         try:

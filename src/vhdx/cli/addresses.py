@@ -24,7 +24,7 @@ _FIRST_PASSED_FD: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What the command line says: a path, or a host and a port; neither: a socket in a folder of its own."""
+    """What the command line says: a path, or a host and a port. With neither: a socket in a folder of its own."""
 
     path: str | None = None
     host: str | None = None
@@ -32,12 +32,12 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Listening sockets."""
+class Listeners:
+    """Listening sockets, as clients can reach them."""
 
     sockets: list[socket.socket]
     host: str | None = None
-    """As it was asked for: a certificate is made out to a name, not to a number."""
+    """As the user wrote it: a certificate names a host, not its number."""
 
     def uri(self, export: str, *, tls: bool) -> str:
         """Where a client finds an export ([NBD URI] specification)."""
@@ -66,7 +66,7 @@ def parse_address(text: str) -> Address:
 
 
 @contextmanager
-def listen(address: Address, *, may_be_public: bool) -> Iterator[Place]:
+def listen(address: Address, *, may_be_public: bool) -> Iterator[Listeners]:
     """Listen while the context lasts; a Unix socket that was made is removed.
 
     Sockets that systemd hands over (LISTEN_FDS) come first. Raises: UsageError for an address that others can
@@ -89,7 +89,7 @@ def listen(address: Address, *, may_be_public: bool) -> Iterator[Place]:
             stack.callback(_unlink, path)
         for listener in sockets:
             stack.callback(listener.close)
-        yield Place(sockets, None if passed else address.host)
+        yield Listeners(sockets, None if passed else address.host)
 
 
 def _passed_sockets() -> list[socket.socket]:
@@ -113,23 +113,23 @@ def _listen_tcp(host: str, port: int, *, may_be_public: bool) -> list[socket.soc
     except socket.gaierror as error:
         raise UsageError(f"--listen {host}: {error.strerror}") from None
     if not may_be_public:
-        for *_, place in found:
-            if not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_loopback:
+        for *_, address in found:
+            if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
                 raise UsageError(
-                    f"{place[0]} can be reached from other machines, and without TLS anybody there could use it;"
+                    f"{address[0]} can be reached from other machines, and without TLS anybody there could use it;"
                     " use --tls-certs DIR, or say --allow-plaintext"
                 )
     sockets: list[socket.socket] = []
-    for family, kind, protocol, _, place in found:
+    for family, kind, protocol, _, address in found:
         if sockets and not port:
-            break  # the system chooses a port: one address, one port
+            break  # the system chooses the port, and would choose another one for each address
         listener = socket.socket(family, kind, protocol)
         sockets.append(listener)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
-            listener.bind(place)
+            listener.bind(address)
         except OSError as error:
             for each in sockets:
                 each.close()
@@ -144,7 +144,7 @@ def _listen_unix(path: str) -> socket.socket:
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Made for its owner alone; whoever wants others in changes its mode, or its folder's.
+        # For its owner alone. Users who want to let others in change the mode of the socket, or of its folder.
         before = os.umask(0o177)
         try:
             listener.bind(path)
@@ -159,7 +159,7 @@ def _listen_unix(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on any more; what else stands there stays. Raises: OSError."""
+    """Remove a socket that no process listens on any more, and no other kind of file. Raises: OSError."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return

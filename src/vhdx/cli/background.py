@@ -13,13 +13,13 @@ _READY: Final = b"+"
 
 
 class Background:
-    """The half of a forked process that goes on; the other half waits for it to be ready, or to fail."""
+    """The process that goes on in the background. The command waits until this process is ready, or has ended."""
 
     def __init__(self, ready_fd: int) -> None:
         self._ready_fd = ready_fd
 
     def ready(self) -> None:
-        """Let the command return with success, and give up the terminal: complaints go to the system's log."""
+        """Let the command end with success, and give up the terminal: errors go to the system's log from now on."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.chdir("/")
@@ -46,11 +46,11 @@ class _SystemLog(io.TextIOBase):
 
 
 def fork_to_background() -> Background | int:
-    """Split the process. The new one gets a Background, the old one the exit code to leave with.
+    """Fork. Returns a Background in the new process, and in the old one the exit code to end with.
 
-    The old one waits until the new one is ready (0), or has ended before that (its own exit code): what the new
-    one says on stderr until then is seen by the user. To be called before there are threads.
-    Raises: UsageError where processes cannot be split.
+    The old process waits until the new one is ready (then the code is 0), or has ended before that (then it is the
+    code of the new one). Until then the user sees what the new process writes to stderr. To be called before there
+    are threads. Raises: UsageError where processes cannot fork.
     """
     if not hasattr(os, "fork"):
         raise UsageError("this system has no background processes: use --foreground")

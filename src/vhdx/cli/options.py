@@ -46,6 +46,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: object) -> None:
         settings.setdefault("allow_abbrev", False)
         settings.setdefault("formatter_class", _Formatter)
+        if sys.version_info >= (3, 14):
+            settings.setdefault("color", False)  # no escape sequence is printed, on whatever Python
         super().__init__(**settings)  # type: ignore[arg-type]
 
     def _print_message(self, message: str, file: Any = None) -> None:

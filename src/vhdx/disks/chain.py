@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
+from vhdx._handles import close_at_exit
+from vhdx._text import counted
 from vhdx.disks.image import Image
 from vhdx.disks.layered_device import LayeredDevice
 from vhdx.disks.options import Mode, OpenOptions, ParentPolicy
@@ -86,7 +88,8 @@ class Disk(LayeredDevice):
                 stack.callback(image.close)
 
     def __repr__(self) -> str:
-        return f"<Disk {self._leaf.name} {self.kind} {self.size} bytes, {len(self.images)} files>"
+        files = counted(len(self.images), "file")
+        return f"<Disk {self.name} {self.kind} {self.size} bytes, {files}, {self._state}>"
 
 
 def open_disk(
@@ -105,7 +108,7 @@ def open_disk(
     `source` is a path, a binary file object or a ByteStore. `parents` says where parents may be looked for:
     "same-dir" (beside the child), "none" (not at all), a sequence of sources, a ParentRoot, or a function.
     `replay`, `strict` and `lock` are those of `Image.open`, for every file of the chain; the others are for
-    the leaf. Parents are opened for reading.
+    the leaf. Parents are opened for reading. A disk that is still open for writing when the program ends is closed.
 
     Raises: FormatError and its kin, ChainError and its kin, ImageLockedError, LogReplayRequiredError,
     OSError; ValueError for another mode, replay or policy, or for two that do not go together.
@@ -119,7 +122,10 @@ def open_disk(
         no_lock_ok=no_lock_ok,
         ignore_change_tracking=ignore_change_tracking,
     )
-    return open_chain(source, options)
+    disk = open_chain(source, options)
+    if options.writable:
+        close_at_exit(disk)
+    return disk
 
 
 def open_chain(source: Source | Owned, options: OpenOptions) -> Disk:

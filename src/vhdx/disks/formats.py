@@ -8,7 +8,6 @@ The modules of the formats are imported when a disk is opened, so that asking fo
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from vhdx.errors import RequestError
@@ -72,6 +71,8 @@ def check_can_be_made(name: str) -> None:
 
 def format_of_name(path: str) -> Format | None:
     """The format that the suffix of a file's name promises; None if it promises none."""
+    from pathlib import PurePath
+
     suffix = PurePath(path).suffix.lower()
     return next((row for row in FORMATS.values() if suffix in row.suffixes), None)
 

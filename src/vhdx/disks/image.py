@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from vhdx._handles import close_at_exit
 from vhdx.blockdev.device import Ability, Limits
 from vhdx.disks.layer import LEFT_TO_PARENT
 from vhdx.disks.layered_device import LayeredDevice
@@ -94,7 +95,10 @@ class Image(LayeredDevice):
             no_lock_ok=no_lock_ok,
             ignore_change_tracking=ignore_change_tracking,
         )
-        return cls.open_with(source, options)
+        image = cls.open_with(source, options)
+        if options.writable:
+            close_at_exit(image)
+        return image
 
     @classmethod
     def open_with(cls, source: Source | Owned, options: OpenOptions) -> Image:
@@ -266,4 +270,4 @@ class Image(LayeredDevice):
                 self.file_store.close()
 
     def __repr__(self) -> str:
-        return f"<Image {self.name} {self.kind} {self.size} bytes>"
+        return f"<Image {self.name} {self.kind} {self.size} bytes, {self._state}>"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from vhdx import _host
+from vhdx._handles import Handle, disown_in_children
 from vhdx.blockdev.device import MAX_READ_AHEAD, ZERO, Limits, Place, Range, check_range, clip_length
 from vhdx.blockdev.extent import Extent, coalesce
 from vhdx.blockdev.span import Span, SpanKind
@@ -30,7 +31,7 @@ _MAX_HINTS: Final = 1024
 """Spans that one `cache` looks at; where sectors alternate between layers, a range can be of very many."""
 
 
-class LayeredDevice:
+class LayeredDevice(Handle):
     """The block device that layers make, leaf first. See `blockdev.device` for the contract of the methods.
 
     It can be changed if it has a writer, which changes the leaf; parents never change. Every change raises
@@ -56,6 +57,18 @@ class LayeredDevice:
         # Looked up once: a server asks for a place with each request.
         self._placing = tuple((layer, layer.size, layer.plain_file_offset) for layer in layers)
         self._leaf_read = reader_of(leaf.store)
+        self._is_inherited = False
+        disown_in_children(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the disk has been closed."""
+        return self._closed
+
+    @property
+    def mode(self) -> Literal["r", "r+"]:
+        """ "r+" if the disk can be changed, else "r"."""
+        return "r" if self._writer is None else "r+"
 
     @property
     def name(self) -> str:
@@ -320,7 +333,19 @@ class LayeredDevice:
     def _close_layers(self) -> None:
         raise NotImplementedError
 
+    @property
+    def _state(self) -> str:
+        """For a `repr`."""
+        return "closed" if self._closed else f"mode {self.mode!r}"
+
+    def disown(self) -> None:
+        """Refuse every call in this process, which has inherited the disk: it is its parent process's."""
+        self._is_inherited = not self._closed
+        self._closed = True
+        self._end = 0
+
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -328,7 +353,11 @@ class LayeredDevice:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ImageClosedError(f"{self.layers[0].name}: the image is closed")
+            if self._is_inherited:
+                raise ImageClosedError(
+                    f"{self.name}: the image was opened by the process that this one was forked from; open it here"
+                )
+            raise ImageClosedError(f"{self.name}: the image is closed")
 
     def _check_usable(self) -> None:
         self._check_open()

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
+from vhdx._handles import close_at_exit
 from vhdx.blockdev.device import Ability, Limits, Range
 from vhdx.blockdev.span import Span, SpanKind
 from vhdx.disks.layered_device import LayeredDevice
@@ -66,10 +67,16 @@ class RawDevice(LayeredDevice):
             source = os.fsdecode(source)
         store, _ = open_store(source, writable=writable, lock=lock, no_lock_ok=no_lock_ok)
         try:
-            return cls(store, writable=writable)
+            device = cls(store, writable=writable)
         except BaseException:
             store.close()
             raise
+        if writable:
+            close_at_exit(device)
+        return device
+
+    def __repr__(self) -> str:
+        return f"<RawDevice {self.name} {self.size} bytes, {self._state}>"
 
     @property
     def name(self) -> str:

@@ -15,11 +15,12 @@ from vhdx.engine.block_rules import BlockRules
 from vhdx.engine.header_pair import HeaderPair, read_header_pair
 from vhdx.errors import LogReplayRequiredError
 from vhdx.format.constants import (
+    FILE_SIGNATURE,
     HEADER_FILE_OFFSETS,
     HEADER_SECTION_SIZE,
     REGION_TABLE_FILE_OFFSETS,
 )
-from vhdx.format.file_identifier import IDENTIFIER_SIZE, SIGNATURE, FileIdentifier
+from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
 from vhdx.format.geometry import Geometry
 from vhdx.format.guids import PARENT_LOCATOR
 from vhdx.format.metadata import (
@@ -53,7 +54,10 @@ ReplayMode = Literal["auto", "refuse", "ignore"]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Everything that is known of a file once it has been opened; nothing in it changes."""
+    """Everything that is known of a file once it has been opened.
+
+    Nothing in it changes, except that `block_rules` are told when a writer has made the file longer.
+    """
 
     store: ByteStore
     """The file as it is to be read: the replay's overlay if the log is dirty."""
@@ -111,8 +115,8 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
 def read_identifier(store: ByteStore, file_size: int, breach: Breach) -> FileIdentifier:
     """Read the identifier. Raises: FormatError through `breach`; OSError."""
     data = pread(store, IDENTIFIER_SIZE, 0)
-    if data[: len(SIGNATURE)] != SIGNATURE:
-        found = spelled(data[: len(SIGNATURE)])
+    if data[: len(FILE_SIGNATURE)] != FILE_SIGNATURE:
+        found = spelled(data[: len(FILE_SIGNATURE)])
         hint = f"it is {recognise(*both_ends(store, PROBE_SIZE))}"
         breach(RuleCode.FILE_SIGNATURE, "file identifier", 0, found=found, expected="'vhdxfile'", hint=hint)
     if file_size < HEADER_SECTION_SIZE:

@@ -4,6 +4,9 @@ from typing import Final
 
 from vhdx._units import GIB, KIB, MIB, TIB
 
+FILE_SIGNATURE: Final = b"vhdxfile"
+"""The first bytes of every VHDX ([MS-VHDX] 2.2.1)."""
+
 HEADER_SECTION_SIZE: Final = MIB
 """Identifier, headers and region tables lie below; everything else lies at or above ([MS-VHDX] 2.1)."""
 

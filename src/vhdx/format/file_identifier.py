@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-SIGNATURE: Final = b"vhdxfile"
+from vhdx.format.constants import FILE_SIGNATURE
+
 IDENTIFIER_SIZE: Final = 520
 _MAX_CREATOR_UNITS: Final = 256
 
@@ -17,10 +18,10 @@ class FileIdentifier:
     @classmethod
     def decode(cls, data: bytes) -> "FileIdentifier":
         """Read 520 bytes whose signature has been checked; never fails on the creator's content."""
-        text = data[len(SIGNATURE) : IDENTIFIER_SIZE].decode("utf-16-le", "replace")
+        text = data[len(FILE_SIGNATURE) : IDENTIFIER_SIZE].decode("utf-16-le", "replace")
         return cls(text.partition("\0")[0])
 
     def encode(self) -> bytes:
         """Write the 520 bytes; a creator of more than 256 UTF-16 code units is cut."""
         units = self.creator.encode("utf-16-le", "replace")[: 2 * _MAX_CREATOR_UNITS]
-        return (SIGNATURE + units).ljust(IDENTIFIER_SIZE, b"\0")
+        return (FILE_SIGNATURE + units).ljust(IDENTIFIER_SIZE, b"\0")

@@ -62,8 +62,17 @@ def disk_parameters(
 ) -> DiskParameters:
     """Put together the parameters of a new disk, with the defaults for what is None. Sizes in bytes.
 
-    `kind` is "dynamic", "fixed" or "differencing". Raises: RequestError ([MS-VHDX] 2.6.2).
+    `kind` is "dynamic", "fixed" or "differencing". Raises: RequestError ([MS-VHDX] 2.6.2); TypeError for a size
+    that is no int.
     """
+    for name, value in (
+        ("size", size),
+        ("block_size", block_size),
+        ("logical_sector_size", logical_sector_size),
+        ("physical_sector_size", physical_sector_size),
+    ):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise TypeError(f"{name} must be an int, in bytes, not {value!r}")
     if kind not in {"dynamic", "fixed", "differencing"}:
         raise RequestError(f"kind {kind!r} is not known: choose dynamic, fixed or differencing")
     has_parent = kind == "differencing"

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from vhdx.format.file_identifier import SIGNATURE
+from vhdx.format.constants import FILE_SIGNATURE
 
 PROBE_SIZE: Final = 512
 """Bytes that are wanted of a file's beginning, and of its end."""
@@ -27,7 +27,7 @@ _UNPACK: Final = "unpack it first"
 _VHD: Final = FileKind("vhd", "a VHD (version 1) image")
 _VHD_COOKIE: Final = b"conectix"
 _SIGNATURES: Final = (
-    (0, SIGNATURE, FileKind("vhdx", "a VHDX image")),
+    (0, FILE_SIGNATURE, FileKind("vhdx", "a VHDX image")),
     (0, b"QFI\xfb", FileKind("qcow2", "a qcow2 image", _BY_QEMU)),
     (0, b"KDMV", FileKind("vmdk", "a VMDK image", _BY_QEMU)),
     (0, b"COWD", FileKind("vmdk", "a VMDK image", _BY_QEMU)),

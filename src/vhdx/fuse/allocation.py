@@ -1,7 +1,8 @@
-"""How much of a file in the mount takes space, and where its holes are: bounded work for each question.
+"""How much of a file in the mount takes space, and where its holes are: with bounded work for each call.
 
-The device is divided into slices. A file keeps the figure of each slice, with the count of changes that the
-slice had seen when it was told; a slice that has changed since is looked at again when the next one asks.
+The device is divided into slices. For each slice a file keeps how much of it is allocated, together with the mark
+that the slice had at that time. Every change of a slice gives it a new mark, so that the next call sees which figures
+are out of date, and computes these anew.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 MAX_SLICES: Final = 1024
 MIN_SLICE_SIZE: Final = 16 << 20
 EXTENTS_PER_QUESTION: Final = 20_000
-"""Extents after which a question is answered with what is known; a slice that was begun is finished."""
+"""Extents after which one call looks at no further slice."""
 EXTENTS_PER_SEEK: Final = 50_000
 _FIRST_STEP_BLOCKS: Final = 256
 
@@ -34,12 +35,12 @@ class Changes:
         self._marks = [0] * div_ceil(device.size, self.slice_size)
 
     def note(self, offset: int, length: int) -> None:
-        """A range has changed; to be called after the change."""
+        """Take note that a range has changed. To be called after the change."""
         for index in range(offset // self.slice_size, div_ceil(offset + length, self.slice_size)):
             self._marks[index] = next(self._clock)
 
     def mark(self, index: int) -> int:
-        """Grows with every change of a slice."""
+        """A number that grows with every change of the slice."""
         return self._marks[index]
 
 
@@ -54,7 +55,7 @@ class Allocation:
         self._known: dict[int, tuple[int, int]] = {}
 
     def bytes(self) -> int:
-        """Bytes that own file space, in whichever file of a chain.
+        """Bytes that have space in a file, whichever file of a chain it is.
 
         Never too few: a slice that has not been looked at yet, or whose table is damaged, counts in full.
         """
@@ -80,29 +81,30 @@ class Allocation:
                 if not extent.hole:
                     allocated += extent.length
         except (VhdxError, OSError):
-            allocated = end - start  # reading there will say what is wrong
+            allocated = end - start  # the error is told to the program that reads there
         return allocated, looked_at
 
 
 def next_data(device: BlockDevice, offset: int, end: int) -> int:
     """Where data begins at or after a byte offset; `end` if nothing follows. Raises: VhdxError, OSError.
 
-    A table too fragmented to be searched at once has data wherever the search stopped: more is then read than
-    need be.
+    In a table too fragmented to be searched at once, data are said to begin where the search has stopped, so that
+    more is read than need be.
     """
     return _search(device, offset, end, zero=False, give_up_at_end=False)
 
 
 def next_hole(device: BlockDevice, offset: int, end: int) -> int:
-    """Where zeroes that nobody wrote begin at or after a byte offset; the end counts as a hole.
+    """Where a hole begins at or after a byte offset; `end` counts as a hole.
 
-    A table too fragmented to be searched at once has no further hole. Raises: VhdxError, OSError.
+    In a table too fragmented to be searched at once, no hole is found before `end`. Raises: VhdxError, OSError.
     """
     return _search(device, offset, end, zero=True, give_up_at_end=True)
 
 
 def _search(device: BlockDevice, offset: int, end: int, *, zero: bool, give_up_at_end: bool) -> int:
-    # Steps that grow: a near answer does not make the device judge a table of millions of entries.
+    # Each step is longer than the one before: where the answer is near, the device need not look at millions of
+    # entries of its table.
     step = _FIRST_STEP_BLOCKS * max(device.limits.allocation_size, 1)
     looked_at = 0
     position = offset

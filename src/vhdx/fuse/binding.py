@@ -1,7 +1,10 @@
 """The only module that imports a FUSE binding (mfusepy): libfuse's calls become calls of `DiskFile`.
 
-libfuse calls from threads of its own, several at once. Whatever goes wrong in a call ends as an errno for the
-program that asked, and as a line for whoever mounted.
+libfuse calls from threads of its own, several at once. An error in a call becomes an errno for the program that
+asked, and a line for the program that mounted.
+
+mfusepy chooses its library while it is imported: the one that an environment variable names, or else libfuse 2 before
+libfuse 3. The variable is set for the time of that import, and for no longer.
 """
 
 from __future__ import annotations
@@ -10,22 +13,43 @@ import ctypes
 import errno
 import os
 import stat
+import sys
 import threading
+from contextlib import contextmanager
+from ctypes.util import find_library
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
-
-import mfusepy
 
 from vhdx.errors import ReadOnlyImageError, RequestError, VhdxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from vhdx.fuse.files import DiskFile
     from vhdx.fuse.gate import Gate
 
     P = ParamSpec("P")
     R = TypeVar("R")
+
+_CHOICES: Final = frozenset({"FUSE_LIBRARY_NAME", "FUSE_LIBRARY_PATH"})
+"""The variables by which the user tells mfusepy which library to take."""
+
+
+@contextmanager
+def _preferring_libfuse3() -> Iterator[None]:
+    """Have libfuse 3 taken where there are two, unless the user chooses: libfuse 2 knows no SEEK_DATA."""
+    if sys.platform != "linux" or _CHOICES & os.environ.keys() or not find_library("fuse3"):
+        yield
+        return
+    os.environ["FUSE_LIBRARY_NAME"] = "fuse3"
+    try:
+        yield
+    finally:
+        del os.environ["FUSE_LIBRARY_NAME"]
+
+
+with _preferring_libfuse3():
+    import mfusepy
 
 _ROOT: Final = "/"
 _BLOCK: Final = 512
@@ -54,11 +78,11 @@ def _errno_of(error: Exception) -> int:
 
 
 _EXPECTED: Final = frozenset({errno.ENOENT, errno.ENXIO, errno.ENOSPC, errno.EPERM, errno.EOPNOTSUPP})
-"""What says something about the question, not about the device."""
+"""Errors that the program has earned by what it asked for; they say nothing about the device."""
 
 
 def _guarded(method: Callable[P, R]) -> Callable[P, R]:
-    """Let a call through the gate; turn what it raises into an OSError, and tell about it."""
+    """Let a call through the gate; turn an exception into an OSError, and report it."""
 
     @wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -80,7 +104,7 @@ class Operations:
     """What the mount answers. A file handle is twice the file's index, plus one if it may be written to."""
 
     use_ns = True
-    # Calls on open files come without a path, which nobody needs.
+    # Calls on open files come without a path: the handle is enough.
     flag_nopath = True
     flag_nullpath_ok = True
 
@@ -142,9 +166,14 @@ class Operations:
 
     @_guarded
     def open(self, path: str, flags: int) -> int:
-        """Open a file. As on a block device, O_TRUNC cuts nothing off."""
+        """Open a file. O_TRUNC makes all of it zeroes: a program that cuts a file off expects zeroes where it does
+        not write afterwards.
+        """
         file = self._lookup(path)
-        return self._files.index(file) << 1 | (flags & _ACCESS_MODES != os.O_RDONLY)
+        writes = flags & _ACCESS_MODES != os.O_RDONLY
+        if writes and flags & os.O_TRUNC:
+            file.write_zeroes(file.size, 0, may_unmap=True)
+        return self._files.index(file) << 1 | writes
 
     @_guarded
     def read_into(self, view: memoryview, offset: int, handle: int) -> int:
@@ -157,12 +186,12 @@ class Operations:
         return self.file_of(handle).write(view, offset)
 
     read = read_into
-    """The binding looks whether these two exist, and then calls what `Binding` says."""
+    """mfusepy only looks whether `read` and `write` exist; it calls those of `Binding`."""
     write = write_from
 
     @_guarded
     def flush(self, _path: str | None, handle: int) -> int:
-        """A descriptor is closed: one that was for writing leaves nothing that is not durable."""
+        """Make durable what was written, when a descriptor that was open for writing is closed."""
         if handle & 1:
             self.file_of(handle).flush()
         return 0
@@ -176,7 +205,7 @@ class Operations:
 
     @_guarded
     def truncate(self, path: str | None, length: int, handle: int | None = None) -> int:
-        """Refuse: the disk's size does not change."""
+        """Refuse another size: that of a disk does not change."""
         file = self._lookup(path) if handle is None else self.file_of(handle)
         if length != file.size:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -227,6 +256,11 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
         _keep_thread()
         return int(self.operations.write_from(_view(buffer, size), offset, info.contents.fh))
 
+    def truncate_fuse_3(self, path: bytes | None, length: int, info: Any) -> int:
+        """Set a file's size, by its name or, as `ftruncate` does, by its handle alone: mfusepy leaves that out."""
+        handle = info.contents.fh if info else None
+        return int(self.operations.truncate(None if path is None else os.fsdecode(path), length, handle))
+
     def lseek(self, _path: bytes | None, offset: int, whence: int, info: Any) -> int:
         """Find data or a hole."""
         return int(self.operations.lseek(offset, whence, info.contents.fh))
@@ -240,7 +274,7 @@ _KEPT: Final = _Kept()
 
 
 def _keep_thread() -> None:
-    """Let Python keep its record of libfuse's thread between calls, which it else makes anew for each."""
+    """Let Python keep its record of this thread of libfuse; without this it makes a new one for each call."""
     if not _KEPT.is_kept:
         ctypes.pythonapi.PyGILState_Ensure()
         _KEPT.is_kept = True

@@ -5,19 +5,36 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from vhdx.fuse.allocation import Allocation, Changes, next_data, next_hole
-from vhdx.guest.file_systems import recognise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import BlockDevice, WritableDevice
-    from vhdx.guest.partition import Partition
 
 DISK_NAME: Final = "disk.raw"
+
+
+class Part(Protocol):
+    """A part of a disk that gets a file of its own, such as a partition; in bytes."""
+
+    @property
+    def number(self) -> int:
+        """Names the file: 1 is p1."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Where the part begins on the disk."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """How long the part is; all of it lies on the disk."""
+        ...
 
 
 class DiskFile:
@@ -51,7 +68,7 @@ class DiskFile:
             length = self._room(len(view), offset)
             try:
                 self._writable.pwrite(view[:length], self._start + offset)
-            finally:  # part of it may have been written
+            finally:  # a write that fails may have written a part
                 self._changed(offset, length)
         return length
 
@@ -70,10 +87,6 @@ class DiskFile:
     def allocated_bytes(self) -> int:
         """Bytes that take space in the image; see `Allocation`."""
         return self._allocation.bytes()
-
-    def recognise(self) -> str | None:
-        """What the file holds ("an ext4 file system"), if that can be told."""
-        return recognise(self._device, self._start)
 
     def seek(self, offset: int, whence: int) -> int:
         """Find data or a hole, as lseek does with SEEK_DATA and SEEK_HOLE. ENXIO: nothing at or after."""
@@ -100,8 +113,8 @@ class DiskFile:
         self.mtime_ns = time.time_ns()
 
 
-def disk_files(device: BlockDevice, partitions: Iterable[Partition], mtime_ns: int) -> list[DiskFile]:
-    """The files of a mount, the whole disk first; their time is that of the image, until they change."""
+def disk_files(device: BlockDevice, partitions: Iterable[Part], mtime_ns: int) -> list[DiskFile]:
+    """The files of a mount, the whole disk first. `mtime_ns` is their time of change until they are written to."""
     changes = Changes(device)
     files = [DiskFile(DISK_NAME, device, changes, 0, device.size, mtime_ns)]
     files += [

@@ -1,4 +1,4 @@
-"""Lets calls through while it is open; once shut, none is inside any more."""
+"""A gate that calls pass: once it is shut, no call is under way any more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Gate:
                 self._emptied.notify_all()
 
     def shut(self) -> None:
-        """Let nobody in any more, and wait for those inside."""
+        """Refuse new calls, and wait for those that are under way."""
         with self._emptied:
             self._is_shut = True
             self._emptied.wait_for(lambda: not self._inside)

@@ -1,7 +1,9 @@
 """Mounting files at a directory, and unmounting them without losing what was flushed.
 
-libfuse's loop runs in a thread, with every signal blocked, so that the caller keeps its main thread and its
-signals. libfuse and its helper say on stderr why they fail: it is listened to while the mount is made.
+libfuse's loop runs in a thread, with every signal blocked, so that the caller keeps its main thread and its signals.
+
+libfuse and its helper, a process of its own, say why they refuse a mount in one way only: by writing to descriptor 2.
+Redirecting a descriptor concerns all threads of a process, so that is left to the program; `vhdx mount` does it.
 """
 
 from __future__ import annotations
@@ -10,18 +12,17 @@ import errno
 import os
 import signal
 import sys
-import tempfile
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vhdx.errors import MountError
 from vhdx.fuse.gate import Gate
+from vhdx.fuse.requirements import check_directory, check_fuse
 from vhdx.fuse.unmounting import find_helper, unmount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from vhdx.fuse.files import DiskFile
 
@@ -29,6 +30,10 @@ SUBTYPE: Final = "vhdx"
 _MAX_THREADS: Final = 10
 _UNCHANGING_SECONDS: Final = 3600
 _READ_AHEAD_KIB: Final = 1024
+
+
+class RefusedMountError(MountError):
+    """libfuse has refused to mount, and has written the reason to descriptor 2."""
 
 
 class Mount:
@@ -56,8 +61,8 @@ class Mount:
     ) -> None:
         """Mount, and return when the files are there. `source` is what the system's tables call it.
 
-        `on_end` is called, from another thread, when the directory has been unmounted. Raises: MountError with
-        nothing mounted; OSError for a directory that cannot be used.
+        `on_end` is called, from another thread, when the directory has been unmounted. Raises, with nothing mounted:
+        MountError, and as one of its kind RefusedMountError; OSError for a directory that cannot be used.
         """
         check_directory(self.directory)
         check_fuse()
@@ -65,15 +70,15 @@ class Mount:
         options = _options(source, writable=writable, allow_other=allow_other)
         directory_mode, file_mode = (0o555, 0o444) if allow_other else (0o500, 0o400)
         modes = directory_mode, file_mode | (0o200 if writable else 0)
-        with _listening_to_stderr() as said:
-            # A daemon thread: if the mount is detached while in use, its loop ends with the process.
-            thread = threading.Thread(target=self._run, args=(options, modes), daemon=True, name="fuse")
-            thread.start()
-            while not self._mounted.wait(0.02) and not self._ended.is_set():
-                pass
+        # A daemon thread: if the mount is detached while in use, its loop ends with the process.
+        thread = threading.Thread(target=self._run, args=(options, modes), daemon=True, name="fuse")
+        thread.start()
+        while not self._mounted.wait(0.02) and not self._ended.is_set():
+            pass
         if self._ended.is_set() and not self._mounted.is_set():
-            raise self._refusal(said(), allow_other=allow_other)
-        _pass_on(said())
+            raise RefusedMountError(
+                f"{self.directory}: cannot be mounted: libfuse gives no reason but on stderr ({self._failure})"
+            ) from self._failure
         self._device_number = Path(self.directory).stat().st_dev
         _read_ahead(self._device_number)
 
@@ -87,23 +92,18 @@ class Mount:
                 self.files, self._gate, modes=modes, report=self._report, mounted=self._mounted.set
             )
             Binding(operations, self.directory, **options)
-        except BaseException as error:  # told by whoever waits
+        except BaseException as error:  # `start` raises it, if it still waits
             self._failure = error
         finally:
             _ignore_broken_pipes()
             self._ended.set()
             self._on_end()
 
-    def _refusal(self, said: str, *, allow_other: bool) -> MountError:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        reason = lines[-1] if lines else f"libfuse gives no reason ({self._failure})"
-        advice = ""
-        if allow_other and "user_allow_other" in reason:
-            advice = "; add the line user_allow_other to /etc/fuse.conf, or leave out --allow-other"
-        return MountError(f"{self.directory}: cannot be mounted: {reason}{advice}")
-
     def unmount(self) -> bool:
-        """Unmount unless it is busy; whether nothing is mounted any more. `on_end` is called a little later."""
+        """Unmount unless somebody uses a file; return whether nothing is mounted any more.
+
+        `on_end` is called a little later.
+        """
         if not self._is_in_place():
             return True
         try:
@@ -113,9 +113,9 @@ class Mount:
         return True
 
     def detach(self) -> None:
-        """Unmount although it is busy; no call is answered any more when this returns.
+        """Unmount although somebody uses a file; no call is answered any more when this returns.
 
-        Whoever still has a file open gets errors. What they had flushed is safe once the device is closed.
+        Programs that still have a file open get errors. What they had flushed is safe once the device is closed.
         """
         try:
             if self._is_in_place():
@@ -124,7 +124,7 @@ class Mount:
             self._gate.shut()
 
     def _is_in_place(self) -> bool:
-        """Whether it is this mount, and no later one, that is at the directory."""
+        """Whether this mount, and no later one, is at the directory."""
         try:
             return Path(self.directory).stat().st_dev == self._device_number
         except OSError as error:
@@ -132,83 +132,15 @@ class Mount:
 
 
 def _ignore_broken_pipes() -> None:
-    """Ignore SIGPIPE again, as Python does: at its end libfuse sets it to end the process, whatever it was before."""
+    """Put back what libfuse changes for the whole process when its loop ends: Python ignores SIGPIPE.
+
+    libfuse sets SIGPIPE to end the process, whatever the setting was before.
+    """
     if signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN:
         import ctypes
 
         # Python lets only the main thread change what a signal does.
         ctypes.CDLL(None).signal(ctypes.c_int(signal.SIGPIPE), ctypes.c_void_p(int(signal.SIG_IGN)))
-
-
-def check_directory(directory: str) -> None:
-    """Raises: MountError, OSError if nothing can be mounted at a directory."""
-    try:
-        with os.scandir(directory) as entries:
-            is_empty = next(entries, None) is None
-    except FileNotFoundError:
-        raise MountError(
-            f"{directory}: there is no such directory; make it first: mkdir {directory}"
-        ) from None
-    except NotADirectoryError:
-        raise MountError(f"{directory}: not a directory; name an empty one to mount at") from None
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            raise
-        raise MountError(
-            f"{directory}: a mount whose process has died is still there; remove it: fusermount3 -u {directory}"
-        ) from None
-    if not is_empty:
-        what = "something is mounted there already" if os.path.ismount(directory) else "it is not empty"
-        raise MountError(f"{directory}: {what}, and would be hidden; name an empty directory")
-    if hasattr(os, "geteuid") and os.geteuid() and not os.access(directory, os.W_OK):
-        raise MountError(
-            f"{directory}: you may not write to it, as mounting needs; name a directory of yours"
-        )
-
-
-def check_fuse() -> None:
-    """Raises: MountError, with what to install, if FUSE cannot be used here."""
-    if sys.platform == "win32":
-        raise MountError(
-            "mounting needs FUSE, which Windows lacks; use 'vhdx serve', or 'vhdx convert' to raw"
-        )
-    if sys.platform == "linux":
-        _check_linux()
-        _prefer_libfuse3()
-    try:
-        from vhdx.fuse import binding  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "mfusepy":
-            raise
-        raise MountError("mounting needs the package mfusepy; install it: pip install 'vhdx[fuse]'") from None
-    except (OSError, AttributeError) as error:
-        raise MountError(f"mounting needs libfuse; install it: {_install_libfuse()} ({error})") from None
-
-
-def _check_linux() -> None:
-    try:
-        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
-    except FileNotFoundError:
-        raise MountError(
-            "mounting needs /dev/fuse, which is not there; load the module (modprobe fuse), or start the"
-            " container with --device /dev/fuse --cap-add SYS_ADMIN"
-        ) from None
-    except OSError as error:
-        raise MountError(f"mounting needs /dev/fuse, which cannot be opened: {error.strerror}") from None
-    if os.geteuid() and find_helper() is None:
-        raise MountError("mounting as a user needs fusermount3; install it: apt install fuse3")
-
-
-def _install_libfuse() -> str:
-    return "apt install fuse3" if sys.platform == "linux" else "see https://macfuse.github.io"
-
-
-def _prefer_libfuse3() -> None:
-    """Let the binding take libfuse 3 where both are: the older one knows no SEEK_DATA."""
-    from ctypes.util import find_library
-
-    if not {"FUSE_LIBRARY_NAME", "FUSE_LIBRARY_PATH"} & os.environ.keys() and find_library("fuse3"):
-        os.environ["FUSE_LIBRARY_NAME"] = "fuse3"
 
 
 def _options(source: str, *, writable: bool, allow_other: bool) -> dict[str, Any]:
@@ -228,7 +160,7 @@ def _options(source: str, *, writable: bool, allow_other: bool) -> dict[str, Any
         # The helper unmounts if this process is killed.
         options["auto_unmount"] = find_helper() is not None
     if not writable:
-        # Nothing changes, so what the kernel has once read stays right.
+        # Nothing changes, so the kernel need not read again what it has read once.
         options |= {"kernel_cache": True, "attr_timeout": _UNCHANGING_SECONDS}
         options["entry_timeout"] = _UNCHANGING_SECONDS
     if version >= (3, 0):
@@ -247,29 +179,8 @@ def _read_ahead(device: int) -> None:
         pass
 
 
-@contextmanager
-def _listening_to_stderr() -> Iterator[Callable[[], str]]:
-    """Collect what is written to descriptor 2, by whatever code, until the block ends."""
-    collected = bytearray()
-    with tempfile.TemporaryFile() as file:
-        saved = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield lambda: collected.decode(errors="replace")
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            file.seek(0)
-            collected += file.read()
-
-
-def _pass_on(said: str) -> None:
-    if said:
-        os.write(2, said.encode(errors="replace"))
-
-
 class _OnceEach:
-    """Passes on each of a bounded number of messages once: a failing medium would flood its reader."""
+    """Reports each message once, and a bounded number of messages: a failing medium would repeat them for ever."""
 
     def __init__(self, report: Callable[[str], None], limit: int = 64) -> None:
         self._report = report

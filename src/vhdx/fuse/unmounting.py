@@ -1,4 +1,4 @@
-"""Taking a mount away: refused while it is busy, unless it is detached by force."""
+"""Unmounting: refused while a file is in use, unless the mount is detached by force."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def find_helper() -> str | None:
 
 
 def is_dead(directory: str) -> bool:
-    """Whether what is mounted at a directory has lost its process."""
+    """Whether the process that serves the mount at a directory has died."""
     if sys.platform == "win32":
         return False
     try:
-        os.statvfs(directory)  # which the system asks the process for, every time
+        os.statvfs(directory)  # the system asks the process for it each time, and keeps no answer
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
 
 
 def is_mounted(directory: str) -> bool:
-    """Whether something is mounted at a directory, be its process alive or dead."""
+    """Whether something is mounted at a directory, whether or not its process lives."""
     return os.path.ismount(directory) or is_dead(directory)
 
 
 def unmount(directory: str, *, detach: bool = False) -> None:
-    """Unmount. `detach` takes it out of sight though it is busy. Raises: OSError; EBUSY if it is busy."""
+    """Unmount. With `detach` also while a file is in use. Raises: OSError, EBUSY while one is in use."""
     if sys.platform == "linux" and not os.geteuid():
         _umount2(directory, _MNT_DETACH if detach else 0)
         return

@@ -1,7 +1,8 @@
 """Memory that clients can make a server use for payloads, bounded over all connections.
 
-Whoever wants more than is left waits in line. What is held is given back as soon as its client has sent its
-payload or taken its reply, and a client can take its time over that; but not for ever while others wait.
+A connection that wants more than is left waits in line. Memory is given back as soon as the client has sent its
+payload or taken its reply. A client may be slow with that, but not without limit while other clients wait: then the
+connection of the slowest is broken off.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from vhdx.nbd.channel import ChannelError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from vhdx.nbd.ending import Ending
 
 DEFAULT_LIMIT: Final = 256 << 20
 PATIENCE_SECONDS: Final = 30.0
-"""How long others wait for memory that is held while a client sends a payload or takes a reply."""
+"""How long other clients wait for memory that is held while one client sends a payload or takes a reply."""
 
 
 class Budget:
@@ -29,18 +34,13 @@ class Budget:
         self._limit = limit
         self._changed = threading.Condition()
         self._line: deque[object] = deque()
-        """Who waits, first come first served."""
+        """One entry for each thread that waits, the first to be served first."""
         self._holders: set[Share] = set()
         self.used = 0
 
-    @property
-    def is_contended(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._line)
-
-    def share(self, give_way: Callable[[], None]) -> Share:
-        """One connection's part. `give_way` is called to end the connection: it must lead to `release`."""
-        return Share(self, give_way)
+    def share(self, ending: Ending) -> Share:
+        """One connection's part. If `ending` is made to break the connection off, the part must be released."""
+        return Share(self, ending)
 
     def try_acquire(self, share: Share, size: int) -> bool:
         """Take `size` bytes if that is possible at once."""
@@ -84,24 +84,24 @@ class Budget:
             self._holders.discard(share)
 
     def _make_room(self) -> None:
-        """End the connection whose client lets it sit on memory for longest, if that is long enough."""
+        """Break off the connection that has held memory and waited for its client longest, if that was too long."""
         slowest = min(self._holders, key=Share.waiting_since)
         if slowest.waiting_since() <= time.monotonic() - PATIENCE_SECONDS:
-            slowest.give_way()
+            slowest.ending.break_off(ChannelError("it held up others, who waited for the memory it uses"))
 
 
 class Share:
     """What one connection holds of a budget."""
 
-    def __init__(self, budget: Budget, give_way: Callable[[], None]) -> None:
+    def __init__(self, budget: Budget, ending: Ending) -> None:
         self._budget = budget
-        self.give_way = give_way
+        self.ending = ending
         self.held = 0
         self._waits: list[float] = []
 
     @contextmanager
     def waiting_for_client(self) -> Iterator[None]:
-        """Say that what is held now depends on the client: it may take its time, unless others wait, too."""
+        """Mark a time in which the memory is held because of the client, which sends a payload or takes a reply."""
         began = time.monotonic()
         self._waits.append(began)
         try:

@@ -1,7 +1,7 @@
 """A connection's bytes: what the server asks of a socket, encrypted or not.
 
-One thread receives; several may send, one at a time, for which `send` takes its own lock: the parts of one
-call stand together on the wire.
+One thread receives. Several may send: `send` takes a lock of its own, so that the parts of one call stand together
+on the wire.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import array
 import os
 import selectors
 import socket
-import sys
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
+
+from vhdx import _host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +24,11 @@ _MSG_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 _MAX_PARTS: Final = 512
 """Below IOV_MAX everywhere."""
 _SIOCOUTQ: Final = 0x5411
+"""Linux, <linux/sockios.h>; Python gives the same number the name TIOCOUTQ."""
 # select() takes no descriptor above 1023, and a server may have more of them.
 _Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _SEND_BUFFER_SIZE: Final = 512 << 10
-"""Of a Unix socket, so that a large reply takes fewer turns of the two processes; the system may allow less."""
+"""Of a Unix socket: a large reply then takes fewer switches between the two processes. The system may allow less."""
 
 
 class ChannelError(Exception):
@@ -37,18 +39,18 @@ class Channel(Protocol):
     """A byte stream to a client. Every method but `close` may raise ChannelError."""
 
     peer: str
-    """Who it is, for the log."""
+    """The client's name in the log."""
     sends_files: bool
     """Whether `send_file` works."""
     sent_bytes: int
-    """Everything sent so far, encryption not counted."""
+    """Bytes sent so far, before encryption."""
 
     def receive_into(self, buffer: memoryview) -> int:
-        """Wait for bytes and put what is there into a buffer; 0: the client sends no more."""
+        """Wait for bytes, put what has come into a buffer, return how much that is; 0: the client sends no more."""
         ...
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait until `receive_into` would not; False after the time has run out."""
+        """Wait until `receive_into` would return at once; False if the time runs out."""
         ...
 
     def send(self, parts: Sequence[Buffer]) -> None:
@@ -60,7 +62,7 @@ class Channel(Protocol):
         ...
 
     def taken_bytes(self) -> int:
-        """So many of the bytes sent have certainly left this machine's memory; all where files are not sent."""
+        """How many of the bytes sent need no page of a file any more: copies were sent, or the client has them."""
         ...
 
     def stop_receiving(self) -> None:
@@ -84,8 +86,8 @@ class SocketChannel:
         self._socket = connection
         self._sending = threading.Lock()
         self.peer = peer
-        # Elsewhere it cannot be told when the client has taken what was sent.
-        self.sends_files = sys.platform == "linux"
+        # A file's pages may be sent only where it can be told when the client has taken them.
+        self.sends_files = _host.HAVE_SENDFILE and _host.HAVE_SIOCOUTQ
         self.sent_bytes = 0
         if connection.family != getattr(socket, "AF_UNIX", None):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -94,18 +96,15 @@ class SocketChannel:
 
     @property
     def socket(self) -> socket.socket:
-        """The socket itself."""
         return self._socket
 
     def receive_into(self, buffer: memoryview) -> int:
-        """Wait for bytes; 0: the client sends no more."""
         try:
             return self._socket.recv_into(buffer)
         except OSError as error:
             raise _failed(error) from None
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait until there is something to receive."""
         try:
             with _Selector() as selector:
                 selector.register(self._socket, selectors.EVENT_READ)
@@ -114,7 +113,6 @@ class SocketChannel:
             raise _failed(error) from None
 
     def send(self, parts: Sequence[Buffer]) -> None:
-        """Send all parts together."""
         try:
             with self._sending:
                 for first in range(0, len(parts), _MAX_PARTS):
@@ -132,7 +130,6 @@ class SocketChannel:
             sent = max(0, sent - size)
 
     def send_file(self, header: Buffer, fd: int, file_offset: int, length: int) -> None:
-        """Send a header and then a range of a file, which the kernel takes from its page cache."""
         try:
             with self._sending:
                 self._socket.sendall(header, _MSG_MORE)
@@ -151,7 +148,7 @@ class SocketChannel:
             file_offset += count
 
     def taken_bytes(self) -> int:
-        """What has left the socket's queue; for a Unix socket, what the client has read."""
+        """As every channel: what has left the socket's queue; of a Unix socket, what the client has read."""
         if not self.sends_files:
             return self.sent_bytes
         import fcntl
@@ -165,21 +162,18 @@ class SocketChannel:
             raise _failed(error) from None
 
     def stop_receiving(self) -> None:
-        """End the direction from the client."""
         try:
             self._socket.shutdown(socket.SHUT_RD)
         except OSError:
             pass  # it has ended already
 
     def shut_down(self) -> None:
-        """End both directions."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # the other side was quicker
+            pass  # the client has ended both already
 
     def close(self) -> None:
-        """Close the socket."""
         self._socket.close()
 
 

@@ -1,49 +1,46 @@
 """One client in transmission: its requests are read, sorted into quick and slow ones, and answered.
 
-The connection's own thread takes every request that has arrived. Small reads and overwrites of what is there
-already it collects, does together and answers with one call. Whatever may take long (a flush, a write that
-allocates, zeroing, a read of megabytes) goes to the connection's workers, so that nothing waits behind it.
+The connection's own thread takes every request that has arrived. Short reads, and writes that only overwrite what is
+there, it collects, does together and answers with one call. Whatever may take long (a flush, a write that allocates,
+zeroing, a read of megabytes) goes to the connection's workers, so that nothing waits behind it:
+
+    channel -> RequestReader -> RequestRules -> Reads, Overwrites -> channel
+                                             -> RequestWorkers -> SlowRequests -> channel
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
-from vhdx.errors import VhdxError
+from vhdx.nbd.answers import Answers
 from vhdx.nbd.channel import ChannelError
-from vhdx.nbd.commands import error_number, perform
-from vhdx.nbd.flushing import Flushes
-from vhdx.nbd.overwrites import Writes
+from vhdx.nbd.commands import Commands
+from vhdx.nbd.ending import Ending
+from vhdx.nbd.overwrites import Overwrites
 from vhdx.nbd.pins import LingeringPins
-from vhdx.nbd.protocol.constants import Command, CommandFlag, NbdError
+from vhdx.nbd.protocol.constants import Command
 from vhdx.nbd.protocol.transmission import (
     RECEIVE_SIZE,
     ProtocolError,
-    Request,
     RequestReader,
     RequestRules,
     replies_for,
 )
-from vhdx.nbd.reads import CHUNK_SIZE, Reads
-from vhdx.nbd.workers import Workers
+from vhdx.nbd.reads import Reads
+from vhdx.nbd.slow_requests import SlowRequests
+from vhdx.nbd.workers import RequestWorkers, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
-    from vhdx.nbd.budget import Budget
     from vhdx.nbd.channel import Channel
-    from vhdx.nbd.protocol.handshake import Agreement
-    from vhdx.nbd.server_log import Journal
-    from vhdx.nbd.shared import Turns
+    from vhdx.nbd.protocol.events import Agreement
+    from vhdx.nbd.protocol.transmission import Request
+    from vhdx.nbd.shared import Shared
 
 _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
 _DISC: Final = int(Command.DISC)
-_FLUSH: Final = int(Command.FLUSH)
-_FUA: Final = int(CommandFlag.FUA)
 
 _MAX_DRAINED: Final = 128 << 20
 """A refused payload up to this size is passed over; a client that sends a larger one is cut off."""
@@ -59,18 +56,15 @@ class Connection:
         device: DirectDevice,
         agreement: Agreement,
         received: bytes,
-        budget: Budget,
-        turns: Turns,
-        journal: Journal,
+        shared: Shared,
     ) -> None:
-        """`received`: what the client sent behind the handshake. `budget` and `turns` are the server's."""
-        self._channel = channel
-        self._device = device
-        self._agreement = agreement
-        self._share = budget.share(self._give_way)
-        self._journal = journal
-        self._reader = RequestReader(extended=agreement.extended, received=received)
-        self._replies = replies_for(agreement)
+        """`received`: what the client sent behind the handshake. `shared` is the server's."""
+        answers = Answers(replies_for(agreement), shared.server_log, channel.peer)
+        ending = Ending(channel)
+        share = shared.budget.share(ending)
+        pins = LingeringPins(device, channel)
+        commands = Commands(device, answers, agreement.contexts, ending)
+        slow = SlowRequests(device, channel, answers, commands, pins, share)
         rules = RequestRules(
             device.size,
             writable=device.limits.writable,
@@ -78,28 +72,22 @@ class Connection:
             extended=agreement.extended,
             contexts=bool(agreement.contexts),
         )
+        self._channel = channel
+        self._answers = answers
+        self._ending = ending
+        self._share = share
+        self._pins = pins
         self._error = rules.error
-        self._answers: list[Buffer] = []
+        self._reader = RequestReader(extended=agreement.extended, received=received)
+        self._reads = Reads(device, channel, answers, pins, shared.reading)
+        self._overwrites = Overwrites(device, answers, commands, shared.writing)
+        self._workers = RequestWorkers(f"nbd {channel.peer}", slow.serve, ending)
+        self._replies: list[Buffer] = []
         """Replies without data that wait to be sent with the batch."""
-        self._pins = LingeringPins(device, channel)
-        self._reads = Reads(
-            device,
-            self._replies,
-            channel,
-            self._pins,
-            self._share,
-            turns.reading,
-            fail=self._failure,
-            give_out=self._give_out,
-        )
-        self._writes = Writes(device, self._replies, turns.writing, perform=self._overwrite)
-        self._flushes = Flushes()
-        self._given_out = 0
-        self._is_stopping = False
-        self._broken: ChannelError | None = None
-        """Why a worker, or somebody else, gave the connection up."""
-        self._workers = Workers(f"nbd {channel.peer}")
-        self._payload = bytearray()
+        self._to_log: list[Request] = []
+        """The requests of the batch, if the log wants to know."""
+        self._started = 0.0
+        """When the first of those was taken up."""
 
     def run(self) -> None:
         """Serve until the client leaves or the channel is shut down.
@@ -107,70 +95,70 @@ class Connection:
         Raises: ProtocolError, ChannelError when the connection cannot go on. What was begun has ended by then.
         """
         try:
-            # What came behind the handshake is there already.
-            while self._serve_received() and not self._is_stopping and self._receive():
+            # Requests that came behind the handshake are in the reader already.
+            while self._serve_received() and not self._ending.is_asked_for and self._receive():
                 pass
         finally:
             self._workers.close()
             self._pins.close()
-            if self._broken is not None:
-                raise self._broken
+            if self._ending.failure is not None:
+                raise self._ending.failure
 
     def stop(self) -> None:
         """Have `run` end once the requests that have been received are answered."""
-        self._is_stopping = True
-
-    def _give_way(self) -> None:
-        """End: others wait for memory that is held here for a client which does not come to an end."""
-        self._broken = self._broken or ChannelError("it held up others, who waited for the memory it uses")
-        self._channel.shut_down()
-
-    def _goes_on(self) -> bool:
-        return not self._is_stopping and self._broken is None
+        self._ending.ask()
 
     def _receive(self) -> bool:
-        """Wait for more from the client; False if it has nothing more to say."""
+        """Wait for more from the client; False if it sends no more."""
         while self._pins.any_wait:
             self._pins.release()
             if self._channel.wait(_LINGER_SECONDS):
                 break
         count = self._channel.receive_into(self._reader.space())
         if not count:
-            self.stop()  # it does not wait for what takes long, either
+            self._ending.ask()  # a client that has left does not wait for what takes many steps, either
         self._reader.received(count)
         return count > 0
 
     def _serve_received(self) -> bool:
         """Serve every whole request that has been received; False after a disconnect."""
-        started = time.perf_counter() if self._journal.keeps_times else 0.0
-        served: list[Request] = []
         goes_on = True
         while goes_on and (request := self._reader.request()) is not None:
-            given_out = self._given_out
+            in_batch = True
             if request.command == _DISC:
                 goes_on = False
             elif error := self._error(request):
                 self._refuse(request, error)
-            elif request.command == _READ:
-                self._reads.add(request)
             elif request.command == _WRITE:
-                self._write(request)
-            elif request.command != _FLUSH or self._flushes.add(request):
+                in_batch = self._write(request)
+            elif request.command != _READ or not self._reads.add(request):
+                in_batch = False
                 self._give_out(request)
-            else:
-                self._given_out += 1
-            if self._journal.keeps_requests and given_out == self._given_out:
-                served.append(request)
+            if in_batch and self._answers.are_logged:
+                self._started = self._started if self._to_log else self._answers.clock()
+                self._to_log.append(request)
         self._send()
-        if served:
-            self._journal.served(self._channel.peer, served, started)
         return goes_on
 
     def _send(self) -> None:
         """Do and answer what has been collected. Comes before everything that may wait."""
-        answers = self._answers + self._writes.answer()
-        self._answers = []
-        self._reads.answer(answers)
+        replies = self._replies + self._overwrites.answer()
+        self._replies = []
+        left = self._reads.answer(replies)
+        if self._to_log:
+            given_out = set(map(id, left))
+            self._answers.log(
+                [request for request in self._to_log if id(request) not in given_out], self._started
+            )
+            self._to_log = []
+        for request in left:
+            self._give_out(request)
+
+    def _give_out(self, request: Request, payload: bytearray | None = None) -> None:
+        """Have a worker serve a request; it gives the payload's memory back."""
+        if self._workers.are_busy:
+            self._send()
+        self._workers.submit(Task(request, payload, self._answers.clock()))
 
     def _refuse(self, request: Request, error: int) -> None:
         left = request.payload_length
@@ -178,7 +166,7 @@ class Connection:
             raise ProtocolError(f"a payload of {left} bytes")
         while left := left - self._reader.skip(left):
             self._receive_more()
-        self._answers.append(self._replies.error(request, error))
+        self._replies.append(self._answers.replies.error(request, error))
 
     def _receive_more(self) -> None:
         """Wait for more of a payload. Nobody is left waiting meanwhile."""
@@ -190,42 +178,35 @@ class Connection:
 
     # -- writes ------------------------------------------------------------------------------------------------
 
-    def _write(self, request: Request) -> None:
+    def _write(self, request: Request) -> bool:
+        """Take up a write; whether it belongs to the batch, and was not given to a worker."""
+        if self._overwrites.can_take(request):
+            self._overwrites.add(request, self._receive_overwrite(request.length))
+            return True
         length = request.length
-        if (
-            length <= CHUNK_SIZE
-            and not request.flags & _FUA
-            and self._device.writes_in_place(request.offset, length)
-        ):
-            self._writes.add(request, self._receive_payload(length))
-            return
         if not self._share.try_acquire(length):
             self._send()
             self._share.acquire(length)
         try:
-            owned = bytearray(length)
+            payload = bytearray(length)
             with self._share.waiting_for_client():
-                self._fill(memoryview(owned))
+                self._fill(memoryview(payload))
+            self._give_out(request, payload)
         except BaseException:
             self._share.release(length)
             raise
-        self._give_out(request, owned)
+        return False
 
-    def _overwrite(self, request: Request, payload: Buffer) -> list[Buffer]:
-        return self._do_once((request,), payload)
-
-    def _receive_payload(self, length: int) -> memoryview:
-        """A payload that stays until anything else is received."""
+    def _receive_overwrite(self, length: int) -> memoryview:
+        """Receive a payload that stays as it is until anything else is received."""
         if length < RECEIVE_SIZE // 2:
             while (payload := self._reader.peek(length)) is None:
                 self._receive_more()
             return payload
-        self._answers += self._writes.answer()  # one of them may be using the buffer
-        if length > len(self._payload):
-            self._payload = bytearray(CHUNK_SIZE)
-        view = memoryview(self._payload)[:length]
-        self._fill(view)
-        return view
+        self._replies += self._overwrites.answer()  # an overwrite of the batch may be using the buffer
+        payload = self._overwrites.buffer(length)
+        self._fill(payload)
+        return payload
 
     def _fill(self, view: memoryview) -> None:
         """Receive a payload as a whole, straight into its place."""
@@ -237,53 +218,3 @@ class Connection:
             if not count:
                 raise ChannelError("the client left in the middle of a payload")
             done += count
-
-    # -- by workers --------------------------------------------------------------------------------------------
-
-    def _give_out(self, request: Request, payload: bytearray | None = None) -> None:
-        """Have a worker serve a request; the payload's memory is given back afterwards."""
-        if self._workers.are_busy:
-            self._send()
-        started = time.perf_counter() if self._journal.keeps_times else 0.0
-        self._given_out += 1
-        self._workers.submit(lambda: self._serve_apart(request, payload, started))
-
-    def _serve_apart(self, request: Request, payload: bytearray | None, started: float) -> None:
-        requests: Sequence[Request] = (request,)
-        try:
-            if request.command == _READ:
-                self._reads.answer_apart(request)
-            else:
-                if request.command == _FLUSH:
-                    requests = self._flushes.take()
-                answer = self._do_once(requests, payload)
-                with self._share.waiting_for_client():
-                    self._channel.send(answer)
-            if self._journal.keeps_requests:
-                self._journal.served(self._channel.peer, requests, started)
-        except BaseException as error:
-            # Part of a reply may have been sent: the stream is out of step.
-            self._channel.shut_down()
-            if not isinstance(error, ChannelError):
-                raise
-            self._broken = self._broken or error
-        finally:
-            if payload is not None:
-                self._share.release(len(payload))
-
-    def _do_once(self, requests: Sequence[Request], payload: Buffer | None) -> list[Buffer]:
-        """Do what all requests ask for; what goes wrong with it is the answer."""
-        first, *others = requests
-        try:
-            answer = perform(
-                self._device, first, self._replies, self._agreement.contexts, payload, self._goes_on
-            )
-        except (VhdxError, OSError, EOFError) as error:
-            return [self._failure(request, error) for request in requests]
-        return answer + [self._replies.done(request) for request in others]
-
-    def _failure(self, request: Request, error: Exception) -> bytes:
-        number = error_number(error)
-        if number != NbdError.ENOTSUP:
-            self._journal.failed(self._channel.peer, request, error)
-        return self._replies.error(request, number, type(error).__name__)

@@ -1,4 +1,4 @@
-"""What a server offers: names, and the devices behind them, opened when somebody asks."""
+"""What a server offers: names, and the devices behind them, opened when a client asks for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vhdx.blockdev.device import Ability
 from vhdx.nbd.protocol.constants import BASE_ALLOCATION, CONTEXTS, StateFlag, TransmissionFlag
-from vhdx.nbd.protocol.handshake import ExportOffer
+from vhdx.nbd.protocol.events import ExportOffer
 from vhdx.nbd.protocol.transmission import MAX_PAYLOAD
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from vhdx.blockdev.extent import Extent
 
 MAX_DESCRIPTORS: Final = 1 << 14
-"""Most pieces told in one answer to BLOCK_STATUS; the client asks again for the rest."""
+"""Most pieces in one answer to BLOCK_STATUS; the client asks again for the rest."""
 
 
 class Export:
-    """One name. Its device is open while clients use it, and shared by all of them. Thread-safe."""
+    """A name and its device, which is open while clients use it and is shared by all of them. Thread-safe."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Export:
         description: str = "",
         keeps_open: bool = False,
     ) -> None:
-        """`keeps_open`: the device stays open until `close`, whoever leaves (what it holds is not in a file)."""
+        """`keeps_open`: the device stays open until `close`, also without clients: its content is in no file."""
         self.name = name
         self.description = description
         self._open_device = open_device
@@ -49,14 +49,14 @@ class Export:
             return self._device
 
     def release(self) -> None:
-        """Use it no more; the last one closes it, which makes everything durable. Raises: as closing does."""
+        """Use the device no more; the last user closes it, which makes all of it durable. Raises: as closing does."""
         with self._lock:
             self._users -= 1
             if not self._users and not self._keeps_open:
                 self._close()
 
     def close(self) -> None:
-        """Close the device if it is still open; nobody uses it any more. Raises: as closing does."""
+        """Close the device if it is still open. No client may use it any more. Raises: as closing does."""
         with self._lock:
             self._close()
 
@@ -67,7 +67,7 @@ class Export:
 
 
 def offer(device: DirectDevice, description: str) -> ExportOffer:
-    """What an open device can do, in the protocol's terms."""
+    """Say in the protocol's terms what an open device can do."""
     limits = device.limits
     flags = TransmissionFlag.HAS_FLAGS | TransmissionFlag.CAN_MULTI_CONN | TransmissionFlag.SEND_CACHE
     if limits.writable:
@@ -95,7 +95,7 @@ def offer(device: DirectDevice, description: str) -> ExportOffer:
 def describe(
     device: DirectDevice, context: str, offset: int, length: int, limit: int
 ) -> Iterator[tuple[int, int]]:
-    """At most `limit` pieces (length, status) from `offset` on, as a metadata context tells them.
+    """Describe a range for a metadata context: at most `limit` pieces (length, status) from `offset` on.
 
     Raises: VhdxError, OSError.
     """

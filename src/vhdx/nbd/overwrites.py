@@ -1,7 +1,7 @@
 """Overwriting in place: many small writes in one go.
 
-A write that changes no tables goes straight to its place in the file, as a small read comes from there. What has
-arrived together is written together, and connections take turns at it.
+A write that changes no tables goes straight to its place in the file, just as a small read comes from there. Writes
+that have arrived together are done together, and connections take turns at it.
 """
 
 from __future__ import annotations
@@ -9,36 +9,51 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from vhdx import _host
 from vhdx.errors import VhdxError
+from vhdx.nbd.protocol.constants import CommandFlag
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice
-    from vhdx.nbd.protocol.transmission import Replies, Request
+    from vhdx.nbd.answers import Answers
+    from vhdx.nbd.commands import Commands
+    from vhdx.nbd.protocol.transmission import Request
 
-_HAVE_PWRITE: Final = hasattr(os, "pwrite")
+MAX_LENGTH: Final = 1 << 20
+"""Longer writes are left to the workers."""
+_FUA: Final = int(CommandFlag.FUA)
 
 
-class Writes:
+class Overwrites:
     """The overwrites of one connection. For its own thread."""
 
     def __init__(
-        self,
-        device: DirectDevice,
-        replies: Replies,
-        turn: threading.Lock,
-        *,
-        perform: Callable[[Request, Buffer], list[Buffer]],
+        self, device: DirectDevice, answers: Answers, commands: Commands, turn: threading.Lock
     ) -> None:
-        """`turn` is shared by all connections. `perform` does a write the long way, and makes the reply."""
+        """`commands` do what turns out not to be an overwrite. `turn` is shared by all connections."""
         self._device = device
-        self._done = replies.done
+        self._answers = answers
+        self._commands = commands
         self._turn = turn
-        self._perform = perform
         self._asked: list[tuple[Request, memoryview]] = []
+        self._buffer = bytearray()
+
+    def can_take(self, request: Request) -> bool:
+        """Whether a write only overwrites what is there, and need not be durable when it is answered."""
+        return (
+            request.length <= MAX_LENGTH
+            and not request.flags & _FUA
+            and self._device.writes_in_place(request.offset, request.length)
+        )
+
+    def buffer(self, length: int) -> memoryview:
+        """Memory for the payload of one write; it is used again for the next one, so `answer` comes in between."""
+        if not self._buffer:
+            self._buffer = bytearray(MAX_LENGTH)
+        return memoryview(self._buffer)[:length]
 
     def add(self, request: Request, payload: memoryview) -> None:
         """Take up a write; the payload must stay as it is until `answer`."""
@@ -49,19 +64,22 @@ class Writes:
         if not self._asked:
             return []
         asked, self._asked = self._asked, []
-        answers: list[Buffer] = []
-        late = self._write(asked, answers) if _HAVE_PWRITE else asked
-        for request, payload in late:
-            answers += self._perform(request, payload)
-        return answers
+        replies: list[Buffer] = []
+        left = self._write(asked, replies) if _host.HAVE_PREAD else asked
+        for request, payload in left:
+            replies += self._commands.answer((request,), payload)
+        return replies
 
     def _write(
-        self, asked: list[tuple[Request, memoryview]], answers: list[Buffer]
+        self, asked: list[tuple[Request, memoryview]], replies: list[Buffer]
     ) -> list[tuple[Request, memoryview]]:
-        """Write what has one place in a file; return the rest, and what went wrong: it comes again."""
-        device, done = self._device, self._done
+        """Write what has one place in a file; return the rest.
+
+        A write that fails here is among the rest: the device meets the same error, and can say what it is about.
+        """
+        device, done = self._device, self._answers.done
         place_of = device.place
-        late = []
+        left = []
         try:
             pin = device.pin()
         except VhdxError:
@@ -71,15 +89,15 @@ class Writes:
                 for item in asked:
                     request, payload = item
                     try:
-                        # It was found to be one that only overwrites. Until now another client may have trimmed
-                        # it, and then it has no place; a place in a parent it cannot get.
+                        # When it was added, the write only overwrote what was there. If another client has trimmed
+                        # the range since, it has no place now; it never gets a place in a parent.
                         place = place_of(request.offset, request.length)
                         if place is None or os.pwrite(place.fd, payload, place.file_offset) != request.length:
-                            late.append(item)
+                            left.append(item)
                         else:
-                            answers.append(done(request))
+                            replies.append(done(request))
                     except OSError:
-                        late.append(item)
+                        left.append(item)
         finally:
             device.unpin(pin)
-        return late
+        return left

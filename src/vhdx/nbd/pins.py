@@ -1,7 +1,7 @@
-"""File space that replies under way still name.
+"""File space whose content is still on its way to a client.
 
-`sendfile` hands pages of the file to the socket, not copies of them. Until the client has taken them, nothing
-else may be written to that part of the file, or the client would read another block's data.
+`sendfile` hands pages of the file to the socket, not copies of them. Until the client has taken them, nothing else
+may be written to that part of the file, or the client would read another block's data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LingeringPins:
         self._is_needed = device.limits.writable and channel.sends_files
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, int]] = deque()
-        """(bytes that had been sent, pin)"""
+        """(bytes that had been sent to the client under this pin and before it, pin)"""
 
     @property
     def any_wait(self) -> bool:
@@ -58,8 +58,8 @@ class LingeringPins:
     def close(self) -> None:
         """Wait a while for the client to take what was sent.
 
-        If it does not, its pins stay for as long as the device is open: a closed socket still holds what was
-        sent, and so the pages of the file.
+        If the client does not, its pins stay for as long as the device is open: a socket that was closed still
+        holds what was sent, and with it the pages of the file.
         """
         give_up = time.monotonic() + _PATIENCE_SECONDS
         while self._waiting and time.monotonic() < give_up:

@@ -1,4 +1,4 @@
-"""Reads as replies: in one piece, or in as many as there are data and holes."""
+"""Spelling reads as replies: in one piece, in as many as there are data and holes, or straight from a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from vhdx.nbd.protocol.constants import CommandFlag
 
 if TYPE_CHECKING:
     from vhdx._buffer import Buffer
-    from vhdx.blockdev.device import BlockDevice
+    from vhdx.blockdev.device import BlockDevice, Place
+    from vhdx.nbd.channel import Channel
     from vhdx.nbd.protocol.transmission import Replies, Request
 
 
@@ -23,7 +24,7 @@ def read_parts(
 ) -> list[Buffer]:
     """Answer a part of a read, or all of it. Raises: VhdxError, OSError, EOFError."""
     if may_split(request, replies):
-        return _read_pieces(device, request, replies, offset, length)
+        return _read_chunks(device, request, replies, offset, length)
     reply = bytearray(replies.data_header_size + length)
     with memoryview(reply) as view, view[replies.data_header_size :] as data:
         device.pread_into(data, offset)
@@ -31,22 +32,35 @@ def read_parts(
     return [reply]
 
 
-def _read_pieces(
+def _read_chunks(
     device: BlockDevice, request: Request, replies: Replies, offset: int, length: int
 ) -> list[Buffer]:
     parts: list[Buffer] = []
     end = request.offset + request.length
     with device.ranges(offset, length) as ranges:
-        for piece in ranges:
-            last = offset + piece.length == end
-            if piece.store is ZERO:
-                parts.append(replies.hole(request, offset, piece.length, last=last))
+        for found in ranges:
+            last = offset + found.length == end
+            if found.store is ZERO:
+                parts.append(replies.hole(request, offset, found.length, last=last))
             else:
-                chunk = bytearray(replies.data_header_size + piece.length)
-                replies.put_data_header(chunk, 0, request, offset, piece.length, last=last)
+                chunk = bytearray(replies.data_header_size + found.length)
+                replies.put_data_header(chunk, 0, request, offset, found.length, last=last)
                 with memoryview(chunk) as view, view[replies.data_header_size :] as data:
-                    if piece.store.pread_into(data, piece.file_offset) != piece.length:
+                    if found.store.pread_into(data, found.file_offset) != found.length:
                         raise EOFError("the file became shorter while it was open")
                 parts.append(chunk)
-            offset += piece.length
+            offset += found.length
     return parts
+
+
+def send_from_file(
+    channel: Channel, request: Request, replies: Replies, offset: int, length: int, place: Place
+) -> None:
+    """Answer a part of a read, or all of it, with what stands at a place in a file.
+
+    The channel must send files. Raises: ChannelError, also if the file cannot be read.
+    """
+    header = bytearray(replies.data_header_size)
+    is_last = offset + length == request.offset + request.length
+    replies.put_data_header(header, 0, request, offset, length, last=is_last)
+    channel.send_file(header, place.fd, place.file_offset, length)

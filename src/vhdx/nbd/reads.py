@@ -1,8 +1,8 @@
-"""Answering reads: small ones many at a time, larger ones without copying, the rest piece by piece.
+"""Answering reads of up to 1 MiB: small ones many at a time, larger ones without copying.
 
-Small reads whose place in a file is known go straight into one buffer of replies; larger ones the kernel sends
-from its page cache. What is in memory is had at once (RWF_NOWAIT). For all that is not, the kernel is told
-first and waited for afterwards, so that one disk access does not wait for the one before.
+Small reads whose place in a file is known go straight into one buffer of replies; larger ones the kernel sends from
+its page cache. What is in memory is read at once (RWF_NOWAIT). For all that is not, the kernel is told first what
+will be read, and waited for afterwards, so that one disk access does not wait for the one before.
 
 Looking for what is in memory is the part that keeps the interpreter busy: connections take turns at it.
 """
@@ -13,22 +13,23 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vhdx import _host
 from vhdx.errors import VhdxError
-from vhdx.nbd.read_replies import may_split, read_parts
+from vhdx.nbd.read_replies import read_parts, send_from_file
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from vhdx._buffer import Buffer
     from vhdx.blockdev.device import DirectDevice, Place
-    from vhdx.nbd.budget import Share
+    from vhdx.nbd.answers import Answers
     from vhdx.nbd.channel import Channel
     from vhdx.nbd.pins import LingeringPins
-    from vhdx.nbd.protocol.transmission import Replies, Request
+    from vhdx.nbd.protocol.transmission import Request
 
-CHUNK_SIZE: Final = 1 << 20
-"""Reads above are answered apart, in several chunks where the client can take them."""
+MAX_LENGTH: Final = 1 << 20
+"""Longer reads are left to the workers."""
 _SMALL_READ: Final = 32 << 10
 """Reads up to this size are copied into one buffer."""
 _SMALL_READ_WITHOUT_FILES: Final = 128 << 10
@@ -36,169 +37,189 @@ _SMALL_READ_WITHOUT_FILES: Final = 128 << 10
 _BUFFER_SIZE: Final = 256 << 10
 
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
-_WILLNEED: Final[int] = getattr(os, "POSIX_FADV_WILLNEED", 0)
 
 
-class _Copied(NamedTuple):
+class _Missed(NamedTuple):
     """A read whose reply has its place in the buffer, and whose data were not all in memory."""
 
     request: Request
     place: Place
     reply_at: int
     done: int
-    """Bytes of data that are there already."""
+    """Bytes of data that are in the buffer already."""
 
 
 class _Placed(NamedTuple):
+    """A read that can be sent from its place in a file."""
+
     request: Request
     place: Place
 
 
+class _Rest(NamedTuple):
+    """What reading from memory has left to be done."""
+
+    missed: list[_Missed]
+    large: list[_Placed]
+    placeless: list[Request]
+    """Without one place in a file."""
+
+
 class Reads:
-    """The reads of one connection: `add` and `answer` are for its own thread, `answer_apart` for its workers."""
+    """The reads of one connection. For its own thread."""
 
     def __init__(
         self,
         device: DirectDevice,
-        replies: Replies,
         channel: Channel,
+        answers: Answers,
         pins: LingeringPins,
-        share: Share,
         turn: threading.Lock,
-        *,
-        fail: Callable[[Request, Exception], bytes],
-        give_out: Callable[[Request], None],
     ) -> None:
-        """`turn` is shared by all connections. `fail` makes the reply to a read that went wrong; `give_out` has a
-        worker call `answer_apart`.
-        """
+        """`turn` is shared by all connections."""
         self._device = device
-        self._replies = replies
         self._channel = channel
+        self._answers = answers
         self._pins = pins
-        self._share = share
         self._turn = turn
-        self._fail = fail
-        self._give_out = give_out
-        self._small = _SMALL_READ if channel.sends_files else _SMALL_READ_WITHOUT_FILES
         self._asked: list[Request] = []
         self._buffer = bytearray(_BUFFER_SIZE)
         self._view = memoryview(self._buffer)
-        self._used = 0
-        self._can_ask = _NOWAIT != 0
-        """Whether the system tells what is in memory."""
-        self._missed: list[_Copied] = []
-        self._whole: list[_Placed] = []
-        """To be sent by the kernel."""
-        self._odd: list[Request] = []
-        """Without one place in a file."""
+        self._can_ask = _host.HAVE_NOWAIT
+        """Whether the system, and this file system, tell what is in memory."""
 
-    def add(self, request: Request) -> None:
-        """Take up a read; `answer` answers it."""
-        if request.length > CHUNK_SIZE:
-            self._give_out(request)
-        else:
-            self._asked.append(request)
+    def add(self, request: Request) -> bool:
+        """Take up a read, for `answer`; False if it is so long that a worker must serve it."""
+        if request.length > MAX_LENGTH:
+            return False
+        self._asked.append(request)
+        return True
 
-    def answer(self, others: list[Buffer]) -> None:
-        """Answer everything that was added; replies to other requests go along. Raises: ChannelError."""
+    def answer(self, others: list[Buffer]) -> list[Request]:
+        """Answer what was added, with replies to other requests in front; return the reads left to the workers.
+
+        Raises: ChannelError.
+        """
         asked = self._asked
         if not asked:
             if others:
                 self._channel.send(others)
-            return
+            return []
         self._asked = []
+        left: list[Request] = []
         at = 0
         while at < len(asked):
             try:
                 pin = self._device.pin()
             except VhdxError as error:
-                self._channel.send([*others, *(self._fail(request, error) for request in asked[at:])])
-                return
+                self._channel.send(
+                    [*others, *(self._answers.failed(request, error) for request in asked[at:])]
+                )
+                break
+            # Large reads are sent as pages of the file, and these are the client's when it has taken them.
             unpin = self._pins.unpin_once_taken
             try:
                 with self._turn:
-                    at = self._collect(asked, at)
-                if not self._whole:
-                    unpin = self._device.unpin  # what was read has been copied
-                self._send(others)
+                    at, used, rest = self._read_from_memory(asked, at)
+                if rest is None:
+                    unpin = self._device.unpin
+                    self._channel.send((*others, self._view[:used]))
+                else:
+                    if not rest.large:
+                        unpin = self._device.unpin
+                    left += self._send_rest(others, used, rest)
             finally:
                 unpin(pin)
             others = []
+        return left
 
-    def _collect(self, asked: list[Request], at: int) -> int:
-        """Read what is in memory; return how far the buffer took us."""
-        place_of, header_size, put_header = (
-            self._device.place,
-            self._replies.data_header_size,
-            self._replies.put_data_header,
-        )
-        for index in range(at, len(asked)):
-            request = asked[index]
+    def _read_from_memory(self, asked: list[Request], first: int) -> tuple[int, int, _Rest | None]:
+        """Fill the buffer with replies to small reads, from `first` on, as far as their data are in memory.
+
+        Returns how many of `asked` have been looked at, how many bytes of the buffer are used, and what is left to
+        be done for the reads that were looked at.
+        """
+        place_of = self._device.place
+        replies = self._answers.replies
+        header_size, put_header = replies.data_header_size, replies.put_data_header
+        small = _SMALL_READ if self._channel.sends_files else _SMALL_READ_WITHOUT_FILES
+        used = 0
+        missed: list[_Missed] = []
+        large: list[_Placed] = []
+        placeless: list[Request] = []
+        for at in range(first, len(asked)):
+            request = asked[at]
             length = request.length
             try:
                 place = place_of(request.offset, length)
             except OSError:
-                place = None  # it comes again, where it can be told
+                place = None  # reading through the device meets the same error, and can tell the client
             if place is None:
-                self._odd.append(request)
-            elif length > self._small:
-                self._whole.append(_Placed(request, place))
+                placeless.append(request)
+            elif length > small:
+                large.append(_Placed(request, place))
             else:
-                start = self._used
-                data_at = start + header_size
-                end = data_at + length
-                if end > _BUFFER_SIZE:
-                    return index
-                put_header(self._buffer, start, request, request.offset, length, last=True)
-                self._used = end
+                reply_at, data_at = used, used + header_size
+                if data_at + length > _BUFFER_SIZE:
+                    break
+                used = data_at + length
+                put_header(self._buffer, reply_at, request, request.offset, length, last=True)
                 count = 0
                 if self._can_ask:
                     try:
-                        count = os.preadv(place.fd, (self._view[data_at:end],), place.file_offset, _NOWAIT)
+                        count = os.preadv(place.fd, (self._view[data_at:used],), place.file_offset, _NOWAIT)
                     except BlockingIOError:
                         pass
                     except OSError as error:
-                        # This file system cannot tell. If it was something else, it comes again.
+                        # A file system that cannot tell is not asked again. `_wait_for` meets any other error.
                         self._can_ask = error.errno != errno.EOPNOTSUPP
                 if count != length:
-                    self._missed.append(_Copied(request, place, start, count))
-        return len(asked)
+                    missed.append(_Missed(request, place, reply_at, count))
+        else:
+            at = len(asked)
+        rest = _Rest(missed, large, placeless) if missed or large or placeless else None
+        return at, used, rest
 
-    def _send(self, others: list[Buffer]) -> None:
-        """Send what is in memory, then what has to be waited for."""
-        if not (self._missed or self._whole or self._odd):
-            self._channel.send((*others, self._view[: self._used]))
-            self._used = 0
-            return
-        missed, whole, odd = self._missed, self._whole, self._odd
-        self._missed, self._whole, self._odd = [], [], []
-        late = self._announce(missed, whole)
-        if hits := [*others, *self._hits(missed)]:
+    def _send_rest(self, others: list[Buffer], used: int, rest: _Rest) -> list[Request]:
+        """Send what is in memory, then what has to be waited for; return the reads left to the workers."""
+        left = [request for request in rest.placeless if request.length > _SMALL_READ]
+        in_memory, on_disk = self._announce(rest.missed, rest.large)
+        if not self._channel.sends_files:
+            left += [placed.request for placed in rest.large]
+            in_memory, on_disk = [], []
+        if hits := [*others, *self._hits(used, rest.missed)]:
             self._channel.send(hits)
-        for placed in whole:
-            if placed not in late:
-                self._send_whole(placed)
-        for request in odd:
-            self._answer_odd(request)
-        if missed:
-            self._channel.send([self._wait_for(copied) for copied in missed])
-        for placed in late:
-            self._send_whole(placed)
-        self._used = 0
+        for placed in in_memory:
+            self._send_large(placed)
+        for request in rest.placeless:
+            if request.length <= _SMALL_READ:
+                self._channel.send(self._read_through_device(request))
+        if rest.missed:
+            self._channel.send([self._wait_for(missed) for missed in rest.missed])
+        for placed in on_disk:
+            self._send_large(placed)
+        return left
 
-    def _announce(self, missed: list[_Copied], whole: list[_Placed]) -> list[_Placed]:
-        """Tell the kernel what will be read that is not in memory; return what of `whole` that is."""
-        if not _WILLNEED or len(missed) + len(whole) == 1:
-            return []
-        late = [placed for placed in whole if not self._is_in_memory(placed)]
-        waited_for: list[_Copied | _Placed] = [*missed, *late]
-        for item in waited_for:
-            os.posix_fadvise(item.place.fd, item.place.file_offset, item.request.length, _WILLNEED)
-        return late
+    def _announce(self, missed: list[_Missed], large: list[_Placed]) -> tuple[list[_Placed], list[_Placed]]:
+        """Tell the kernel what will be read that is not in memory.
+
+        Returns which of the large reads are in memory, and which are not.
+        """
+        if not _host.HAVE_FADVISE or len(missed) + len(large) == 1:
+            return large, []
+        in_memory: list[_Placed] = []
+        on_disk: list[_Placed] = []
+        for placed in large:
+            (in_memory if self._is_in_memory(placed) else on_disk).append(placed)
+        waited_for: list[_Missed | _Placed] = [*missed, *on_disk]
+        for read in waited_for:
+            os.posix_fadvise(
+                read.place.fd, read.place.file_offset, read.request.length, os.POSIX_FADV_WILLNEED
+            )
+        return in_memory, on_disk
 
     def _is_in_memory(self, placed: _Placed) -> bool:
-        """Whether both ends of a range are, and so most likely all of it."""
+        """Whether both ends of a range are in memory, and so most likely all of it."""
         if not self._can_ask:
             return False
         fd, first = placed.place
@@ -209,19 +230,20 @@ class Reads:
             return False
         return True
 
-    def _hits(self, missed: list[_Copied]) -> Iterator[memoryview]:
-        """What the buffer holds but the replies to `missed`."""
+    def _hits(self, used: int, missed: list[_Missed]) -> Iterator[memoryview]:
+        """The complete replies in the buffer: everything but the replies to `missed`."""
         at = 0
         for miss in missed:
             if miss.reply_at > at:
                 yield self._view[at : miss.reply_at]
-            at = miss.reply_at + self._replies.data_header_size + miss.request.length
-        if self._used > at:
-            yield self._view[at : self._used]
+            at = miss.reply_at + self._answers.replies.data_header_size + miss.request.length
+        if used > at:
+            yield self._view[at:used]
 
-    def _wait_for(self, copied: _Copied) -> Buffer:
-        request, place, reply_at, done = copied
-        start = reply_at + self._replies.data_header_size
+    def _wait_for(self, missed: _Missed) -> Buffer:
+        """Read the rest of a reply from the disk."""
+        request, place, reply_at, done = missed
+        start = reply_at + self._answers.replies.data_header_size
         at, end = start + done, start + request.length
         try:
             while at < end:
@@ -230,61 +252,16 @@ class Reads:
                     raise EOFError("the file became shorter while it was open")
                 at += count
         except (OSError, EOFError) as error:
-            return self._fail(request, error)
+            return self._answers.failed(request, error)
         return self._view[reply_at:end]
 
-    def _send_whole(self, placed: _Placed) -> None:
-        if self._channel.sends_files:
-            self._send_file(placed.request, placed.place, placed.request.offset, placed.request.length)
-        else:
-            self._give_out(placed.request)
+    def _send_large(self, placed: _Placed) -> None:
+        request, place = placed
+        replies = self._answers.replies
+        send_from_file(self._channel, request, replies, request.offset, request.length, place)
 
-    def _send_file(self, request: Request, place: Place, offset: int, length: int) -> None:
-        header = bytearray(self._replies.data_header_size)
-        is_last = offset + length == request.offset + request.length
-        self._replies.put_data_header(header, 0, request, offset, length, last=is_last)
-        self._channel.send_file(header, place.fd, place.file_offset, length)
-
-    def _answer_odd(self, request: Request) -> None:
-        if request.length > _SMALL_READ:
-            self._give_out(request)
-            return
+    def _read_through_device(self, request: Request) -> list[Buffer]:
         try:
-            parts = read_parts(self._device, request, self._replies, request.offset, request.length)
+            return read_parts(self._device, request, self._answers.replies, request.offset, request.length)
         except (VhdxError, OSError, EOFError) as error:
-            parts = [self._fail(request, error)]
-        self._channel.send(parts)
-
-    def answer_apart(self, request: Request) -> None:
-        """Answer a read of any length, chunk by chunk if the client takes chunks; others send in between.
-
-        What goes wrong with a chunk ends the reply with an error. Raises: ChannelError.
-        """
-        end = request.offset + request.length
-        step = CHUNK_SIZE if may_split(request, self._replies) else request.length
-        for offset in range(request.offset, end, step):
-            length = min(step, end - offset)
-            with self._share.taken(length):
-                try:
-                    if self._send_placed(request, offset, length):
-                        continue
-                    parts = read_parts(self._device, request, self._replies, offset, length)
-                except (VhdxError, OSError, EOFError) as error:
-                    self._channel.send((self._fail(request, error),))
-                    return
-                with self._share.waiting_for_client():
-                    self._channel.send(parts)
-
-    def _send_placed(self, request: Request, offset: int, length: int) -> bool:
-        """Send a part of a read straight from its file; False, with nothing sent, if it has no one place."""
-        if not self._channel.sends_files:
-            return False
-        pin = self._device.pin()
-        try:
-            place = self._device.place(offset, length)
-            if place is not None:
-                with self._share.waiting_for_client():
-                    self._send_file(request, place, offset, length)
-        finally:
-            self._pins.unpin_once_taken(pin)
-        return place is not None
+            return [self._answers.failed(request, error)]

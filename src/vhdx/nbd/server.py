@@ -1,7 +1,7 @@
 """Listening, and one thread for each client: handshake, then transmission.
 
-Clients that have not finished their handshake are the only ones that are ever turned out: after a deadline, or
-when too many of them keep others from coming in.
+Only clients that have not finished their handshake are ever dropped: after a deadline, or when so many of them are
+there that no other client could come in.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vhdx.errors import VhdxError
-from vhdx.nbd.budget import Budget
 from vhdx.nbd.channel import Channel, ChannelError, SocketChannel
 from vhdx.nbd.connection import Connection
 from vhdx.nbd.export import offer
 from vhdx.nbd.protocol.constants import OptionReply
-from vhdx.nbd.protocol.handshake import Close, Handshake, OpenExport, Send, StartTls, Transmit
+from vhdx.nbd.protocol.events import Close, OpenExport, Send, StartTls, Transmit
+from vhdx.nbd.protocol.handshake import Handshake
 from vhdx.nbd.protocol.transmission import ProtocolError
-from vhdx.nbd.shared import Turns
+from vhdx.nbd.shared import Shared
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from vhdx.blockdev.device import DirectDevice
     from vhdx.nbd.export import Export
-    from vhdx.nbd.protocol.handshake import Agreement, Event
-    from vhdx.nbd.server_log import Journal
+    from vhdx.nbd.protocol.events import Agreement
+    from vhdx.nbd.server_log import ServerLog
 
 HANDSHAKE_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 3.0
@@ -44,12 +44,12 @@ _FULL_PAUSE_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How a server treats its clients."""
+    """What a server's clients get, and may do."""
 
     default_export: str | None = None
-    """The export that a client gets which names none."""
+    """The export that a client gets if it names none."""
     tls: ssl.SSLContext | None = None
-    """Clients must use TLS; None: they cannot."""
+    """Clients must use TLS; with None they cannot."""
     persistent: bool = False
     """Go on when the last client has left."""
     max_connections: int = MAX_CONNECTIONS
@@ -64,7 +64,7 @@ class _Client:
         """When the handshake must be over; None once it is."""
         self.thread: threading.Thread | None = None
         self.connection: Connection | None = None
-        """Once the handshake is over."""
+        """None until the handshake is over."""
 
 
 class Server:
@@ -74,16 +74,15 @@ class Server:
         self,
         listeners: Sequence[socket.socket],
         exports: Mapping[str, Export],
-        journal: Journal,
+        server_log: ServerLog,
         settings: ServerSettings | None = None,
     ) -> None:
         """Take over listening sockets. `exports` by name."""
         self._listeners = listeners
         self._exports = exports
-        self._journal = journal
+        self._log = server_log
         self._settings = settings or ServerSettings()
-        self._budget = Budget()
-        self._turns = Turns()
+        self._shared = Shared(server_log)
         self._lock = threading.Lock()
         self._clients: dict[_Client, None] = {}
         """Oldest first."""
@@ -97,7 +96,7 @@ class Server:
         try:
             self._waker.send(b"\0")
         except OSError:
-            pass  # it is awake, or gone
+            pass  # `serve` has been woken already, or has returned
 
     def serve(self) -> None:
         """Accept clients until `stop`, or until the last client has left a server that is not persistent.
@@ -117,7 +116,7 @@ class Server:
                             self._wakened.recv(4096)
                         else:
                             self._accept(key.data)
-                    self._turn_out_late_ones()
+                    self._drop_late_handshakes()
         finally:
             self._close()
 
@@ -127,9 +126,9 @@ class Server:
         try:
             connection, address = listener.accept()
         except (BlockingIOError, ConnectionError):
-            return  # it has left already
+            return  # the client has left already
         except OSError as error:
-            self._cannot_take(error.strerror)
+            self._relieve(error.strerror)
             return
         connection.setblocking(True)
         client = _Client(SocketChannel(connection, _spell_peer(connection, address)))
@@ -137,10 +136,8 @@ class Server:
             handshakes = sum(other.deadline is not None for other in self._clients)
             is_full = len(self._clients) >= self._settings.max_connections
             self._clients[client] = None
-        if (is_full or handshakes >= MAX_HANDSHAKES) and not self._turn_out_oldest(but=client):
-            self._journal.line(
-                f"{client.channel.peer}: refused: {len(self._clients) - 1} clients are connected"
-            )
+        if (is_full or handshakes >= MAX_HANDSHAKES) and not self._drop_oldest_handshake(except_for=client):
+            self._log.line(f"{client.channel.peer}: refused: {len(self._clients) - 1} clients are connected")
             self._forget(client)
             client.channel.close()
             return
@@ -150,14 +147,14 @@ class Server:
         try:
             client.thread.start()
         except RuntimeError as error:
-            self._cannot_take(error)
+            self._relieve(error)
             self._forget(client)
             client.channel.close()
 
-    def _cannot_take(self, reason: object) -> None:
-        """The process or the system is at its limits: make some room, and do not try again at once."""
-        self._journal.line(f"cannot take another client: {reason}")
-        self._turn_out_oldest()
+    def _relieve(self, reason: object) -> None:
+        """Make some room, and wait a little, after the process or the system has met one of its limits."""
+        self._log.line(f"cannot take another client: {reason}")
+        self._drop_oldest_handshake()
         time.sleep(_FULL_PAUSE_SECONDS)
 
     def _next_deadline(self) -> float | None:
@@ -165,19 +162,20 @@ class Server:
             deadlines = [client.deadline for client in self._clients if client.deadline is not None]
         if not deadlines:
             return None
-        # Those who wait for an export to be opened have no deadline now, and will have one again.
+        # A client whose export is being opened has an infinite deadline, and gets a finite one again: do not sleep
+        # for longer than a handshake may take.
         return min(max(0.0, min(deadlines) - time.monotonic()), HANDSHAKE_SECONDS)
 
-    def _turn_out_late_ones(self) -> None:
+    def _drop_late_handshakes(self) -> None:
         now = time.monotonic()
         for client in self._unfinished():
             if client.deadline is not None and client.deadline <= now:
-                self._turn_out(client, "no handshake in time")
+                self._drop(client, "no handshake in time")
 
-    def _turn_out_oldest(self, but: _Client | None = None) -> bool:
+    def _drop_oldest_handshake(self, except_for: _Client | None = None) -> bool:
         """End the oldest unfinished handshake; False if there is none."""
         return any(
-            client is not but and self._turn_out(client, "made room for another client")
+            client is not except_for and self._drop(client, "made room for another client")
             for client in self._unfinished()
         )
 
@@ -185,13 +183,13 @@ class Server:
         with self._lock:
             return [client for client in self._clients if client.deadline is not None]
 
-    def _turn_out(self, client: _Client, reason: str) -> bool:
-        """End a handshake, unless it has come to its own end meanwhile."""
+    def _drop(self, client: _Client, reason: str) -> bool:
+        """End a handshake; False if it has come to its own end meanwhile."""
         with self._lock:
             if client.deadline is None or client not in self._clients:
                 return False
             del self._clients[client]
-        self._journal.line(f"{client.channel.peer}: {reason}")
+        self._log.line(f"{client.channel.peer}: {reason}")
         client.channel.shut_down()
         return True
 
@@ -206,82 +204,66 @@ class Server:
         try:
             self._handshake_and_serve(client)
         except (ChannelError, ProtocolError) as error:
-            self._journal.line(f"{peer}: closed: {error}")
+            self._log.line(f"{peer}: closed: {error}")
         finally:
             client.channel.close()
             self._forget(client)
-            if client.connection is not None:
-                self._has_left()
+            if client.connection is not None and not self._settings.persistent:
+                self._stop_if_unused()
 
-    def _has_left(self) -> None:
+    def _stop_if_unused(self) -> None:
+        """Stop a server that is to end when its last client has left."""
         with self._lock:
-            is_last = all(client.connection is None for client in self._clients)
-        if is_last and not self._settings.persistent:
+            is_unused = all(client.connection is None for client in self._clients)
+        if is_unused:
             self.stop()
 
     def _handshake_and_serve(self, client: _Client) -> None:
         names = {name: export.description for name, export in self._exports.items()}
         settings = self._settings
         handshake = Handshake(names, tls=settings.tls is not None, default_export=settings.default_export)
-        opened = _Opened(self._exports, self._journal, client)
+        opened = _ClientExport(self._exports, self._log, client)
         try:
             client.channel.send((handshake.greeting(),))
             agreement = self._negotiate(client, handshake, opened)
             if agreement is None or opened.device is None:
                 return
-            connection = Connection(
-                client.channel,
-                opened.device,
-                agreement,
-                handshake.unread,
-                self._budget,
-                self._turns,
-                self._journal,
-            )
+            connection = Connection(client.channel, opened.device, agreement, handshake.unread, self._shared)
             with self._lock:
                 client.connection = connection
                 if self._stopping:
                     connection.stop()
-            self._journal.line(f"{client.channel.peer}: connected to {agreement.export_name!r}")
+            self._log.line(f"{client.channel.peer}: connected to {agreement.export_name!r}")
             connection.run()
-            self._journal.detail(f"{client.channel.peer}: left")
+            self._log.detail(f"{client.channel.peer}: left")
         finally:
             opened.close()
 
-    def _negotiate(self, client: _Client, handshake: Handshake, opened: _Opened) -> Agreement | None:
+    def _negotiate(self, client: _Client, handshake: Handshake, opened: _ClientExport) -> Agreement | None:
         """Do the handshake; None if it leads to nothing."""
         buffer = bytearray(_RECEIVE_SIZE)
         while count := client.channel.receive_into(memoryview(buffer)):
-            for event in self._answered(handshake.receive(bytes(buffer[:count])), client, handshake, opened):
+            handshake.receive(bytes(buffer[:count]))
+            while event := handshake.next_event():
                 match event:
                     case Send(data):
                         client.channel.send((data,))
                     case StartTls():
                         self._start_tls(client)
                         handshake.tls_started()
+                    case OpenExport(name):
+                        if opened.open(name, handshake) and handshake.is_over and not self._keep(client):
+                            return None
                     case Transmit(agreement):
                         return agreement
                     case Close(reason):
                         if reason:
-                            self._journal.line(f"{client.channel.peer}: closed: {reason}")
+                            self._log.line(f"{client.channel.peer}: closed: {reason}")
                         return None
         return None
 
-    def _answered(
-        self, events: Iterator[Event], client: _Client, handshake: Handshake, opened: _Opened
-    ) -> Iterator[Event]:
-        """What the handshake wants done, once exports have been opened for it."""
-        for event in events:
-            if not isinstance(event, OpenExport):
-                yield event
-                continue
-            answers = list(opened.answer(handshake, event.name))
-            if isinstance(answers[-1], Transmit) and not self._ends_handshake(client):
-                return
-            yield from answers
-
-    def _ends_handshake(self, client: _Client) -> bool:
-        """Promise to keep a client, before it hears of it; False if it has been turned out meanwhile."""
+    def _keep(self, client: _Client) -> bool:
+        """Decide that a client will not be dropped, before it hears so; False if it has been dropped already."""
         with self._lock:
             client.deadline = None
             return client in self._clients and not self._stopping
@@ -324,18 +306,18 @@ class Server:
         self._wakened.close()
 
 
-class _Opened:
-    """The export that one client has had opened."""
+class _ClientExport:
+    """The export that has been opened for one client."""
 
-    def __init__(self, exports: Mapping[str, Export], journal: Journal, client: _Client) -> None:
+    def __init__(self, exports: Mapping[str, Export], server_log: ServerLog, client: _Client) -> None:
         self._exports = exports
-        self._journal = journal
+        self._log = server_log
         self._client = client
         self._export: Export | None = None
         self.device: DirectDevice | None = None
 
-    def answer(self, handshake: Handshake, name: str) -> Iterator[Event]:
-        """Open an export and tell the handshake. The time that takes is not the client's."""
+    def open(self, name: str, handshake: Handshake) -> bool:
+        """Open an export, and tell the handshake whether that succeeded. The client's deadline waits meanwhile."""
         export = self._exports[name]
         client, began = self._client, time.monotonic()
         deadline, client.deadline = client.deadline, math.inf
@@ -345,10 +327,13 @@ class _Opened:
                 self.close()
                 self.device = export.acquire()
                 self._export = export
-            return handshake.opened(offer(self.device, export.description))
+            handshake.opened(offer(self.device, export.description))
         except (VhdxError, OSError) as error:
-            self._journal.line(f"{client.channel.peer}: {name!r} cannot be opened: {error}")
-            return handshake.refused(OptionReply.ERR_UNKNOWN, "the export cannot be opened")
+            self._log.line(f"{client.channel.peer}: {name!r} cannot be opened: {error}")
+            handshake.refused(OptionReply.ERR_UNKNOWN, "the export cannot be opened")
+            return False
+        else:
+            return True
         finally:
             client.deadline = deadline + time.monotonic() - began
 
@@ -359,15 +344,13 @@ class _Opened:
             try:
                 export.release()
             except (VhdxError, OSError) as error:
-                self._journal.line(
-                    f"{self._client.channel.peer}: {export.name!r} was not closed well: {error}"
-                )
+                self._log.line(f"{self._client.channel.peer}: {export.name!r} was not closed well: {error}")
 
 
 def _spell_peer(connection: socket.socket, address: object) -> str:
     if isinstance(address, tuple):
         return f"{address[0]}:{address[1]}"
-    # A Unix socket's client has no address; its process has a number where the system tells.
+    # The client of a Unix socket has no address. Where the system tells, its process has a number.
     peer_credentials = getattr(socket, "SO_PEERCRED", None)
     if peer_credentials is None:
         return f"client {connection.fileno()}"

@@ -1,4 +1,4 @@
-"""What a server tells about itself: one line a connection, a line a request if asked for, figures at the end."""
+"""What a server tells its user: a line for each connection, one for each request if asked for, figures at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BUCKETS_PER_DOUBLING: Final = 8
 
 
 class Latencies:
-    """Times of one command in buckets that grow by an eighth of a doubling: constant memory."""
+    """Times of one command, counted in buckets, eight for each doubling of the time: constant memory."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -44,7 +44,7 @@ class Latencies:
 
 
 def _bucket(microseconds: int) -> int:
-    """Exact up to 8; above, the three bits behind the highest one are kept."""
+    """Number of the bucket: exact below 16; above, what the four highest bits of the time say."""
     if microseconds < 2 * _BUCKETS_PER_DOUBLING:
         return microseconds
     shift = microseconds.bit_length() - 4
@@ -52,7 +52,7 @@ def _bucket(microseconds: int) -> int:
 
 
 def _ceiling(bucket: int) -> int:
-    """The largest number in a bucket."""
+    """The longest time in a bucket, in microseconds."""
     if bucket < 2 * _BUCKETS_PER_DOUBLING:
         return bucket
     shift = bucket // _BUCKETS_PER_DOUBLING - 1
@@ -60,7 +60,7 @@ def _ceiling(bucket: int) -> int:
     return ((mantissa + 1) << shift) - 1
 
 
-class Journal:
+class ServerLog:
     """Writes lines and counts. Thread-safe."""
 
     def __init__(
@@ -70,9 +70,13 @@ class Journal:
         self._lock = threading.Lock()
         self._latencies: dict[int, Latencies] = {}
         self._verbose = verbose
-        self.keeps_times = statistics
+        self._keeps_times = statistics
         self.keeps_requests = verbose or statistics
         """Whether `served` has to be told of every request."""
+
+    def clock(self) -> float:
+        """The time at which a request is taken up, for `served`; 0 where no times are kept."""
+        return time.perf_counter() if self._keeps_times else 0.0
 
     def line(self, text: str) -> None:
         """Write one line."""
@@ -85,15 +89,15 @@ class Journal:
             self.line(text)
 
     def failed(self, peer: str, request: Request, error: Exception) -> None:
-        """A request could not be done."""
+        """Write the line about a request that failed."""
         self.line(f"{peer}: {_spell(request)}: {error}")
 
     def served(self, peer: str, requests: Sequence[Request], started: float) -> None:
-        """Requests have been answered that were taken up at `started` (time.perf_counter)."""
+        """Take note of requests that have been answered, and were taken up at `started` (as `clock` told)."""
         if self._verbose:
             for request in requests:
                 self.line(f"{peer}: {_spell(request)}")
-        if self.keeps_times:
+        if self._keeps_times:
             microseconds = int((time.perf_counter() - started) * 1e6)
             with self._lock:
                 for request in requests:

@@ -1,16 +1,30 @@
-"""Turns that the connections of one server take: at reading what is in memory, and at overwriting in place.
+"""What all connections of one server share: memory for payloads, the log, and two turns.
 
-Both keep the interpreter busy with one short system call after the other. Threads that contend for the interpreter's
-lock at each of them are several times slower than threads that wait for each other. There are two turns, because a
-write may have to wait (the system slows down who dirties too much memory), and no read must wait with it.
+A connection takes a turn for work that keeps the interpreter busy with one short system call after the other.
+Threads that contend for the interpreter's lock at each of those calls are several times slower than threads that
+wait for each other. Reading and writing have a turn each, because a write may have to wait (the system slows down
+a process that dirties too much memory), and no read must wait with it.
 """
 
+from __future__ import annotations
+
 import threading
+from typing import TYPE_CHECKING
+
+from vhdx.nbd.budget import Budget
+
+if TYPE_CHECKING:
+    from vhdx.nbd.server_log import ServerLog
 
 
-class Turns:
-    """One for all connections of a server."""
+class Shared:
+    """One for each server. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, server_log: ServerLog, budget: Budget | None = None) -> None:
+        """`budget` is for tests that want another one than the server's."""
+        self.server_log = server_log
+        self.budget = Budget() if budget is None else budget
         self.reading = threading.Lock()
+        """The turn for reading what is in memory."""
         self.writing = threading.Lock()
+        """The turn for overwriting in place."""

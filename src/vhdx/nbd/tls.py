@@ -1,8 +1,8 @@
 """TLS on a connection: a channel that encrypts, and the server's certificates.
 
 CPython's SSLSocket cannot be read by one thread while another writes. Here OpenSSL works in memory only, under a
-lock that nobody holds while waiting for the network; what it has encrypted is sent under a second lock, in the
-order in which it was encrypted.
+lock that no thread holds while it waits for the network. What OpenSSL has encrypted is sent under a second lock, in
+the order in which it was encrypted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _RECEIVE_BYTES: Final = 64 * KIB
 _ENCRYPT_BYTES: Final = 128 * KIB
-"""About so much is encrypted before it is sent: bounds the copy that is held, and how long a reader waits."""
+"""Encrypted before it is sent, roughly. Bounds the copy that is held, and how long a receiving thread waits."""
 _AHEAD_BYTES: Final = 16 * KIB
 """A record's greatest content."""
 
@@ -37,7 +37,7 @@ class TlsChannel:
     sends_files = False
 
     def __init__(self, below: SocketChannel, context: ssl.SSLContext) -> None:
-        """Prepare; `handshake` comes before anything else."""
+        """Take over a channel; call `handshake` before anything else."""
         self._below = below
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -48,7 +48,7 @@ class TlsChannel:
         """Held from encrypting until the result has been sent. Taken before `_working`."""
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
         self._ahead = memoryview(b"")
-        """What has been decrypted and not been asked for yet."""
+        """Bytes that have been decrypted and that no `receive_into` has taken yet."""
         self._ended = False
         """The client sends no more."""
         self.peer = below.peer
@@ -83,7 +83,6 @@ class TlsChannel:
         return done
 
     def receive_into(self, buffer: memoryview) -> int:
-        """Wait for bytes; 0: the client sends no more."""
         if self._ahead:
             count = min(len(self._ahead), len(buffer))
             buffer[:count] = self._ahead[:count]
@@ -94,7 +93,7 @@ class TlsChannel:
         return count
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait until there is a whole record, or the end: a part of one may never be followed by the rest."""
+        """As every channel: a part of a record is not enough, because the rest may never come."""
         deadline = time.monotonic() + timeout_seconds
         while not self._look_ahead():
             if not self._below.wait(max(0.0, deadline - time.monotonic())):
@@ -130,13 +129,13 @@ class TlsChannel:
             with self._working:
                 self._incoming.write(self._received[:count])
         else:
-            # It hung up without a word in TLS. OpenSSL is not told: it would send nothing any more. Requests are
-            # obeyed only when they are whole, so an end that somebody else has forged does nothing that the
-            # client's own could not have done.
+            # The client has closed the connection without saying so in TLS. OpenSSL is not told, because it would
+            # not send anything afterwards. An end that somebody on the way has forged does no harm: only whole
+            # requests are obeyed.
             self._ended = True
 
     def send(self, parts: Sequence[Buffer]) -> None:
-        """Send all parts together; small ones share a record."""
+        """As every channel; small parts share a record."""
         clear = bytearray()
         with self._sending:
             for part in parts:
@@ -160,19 +159,15 @@ class TlsChannel:
         self.sent_bytes += len(clear)
 
     def send_file(self, header: Buffer, fd: int, file_offset: int, length: int) -> None:  # noqa: ARG002
-        """Not here: `sends_files` is false."""
         raise ChannelError("the kernel cannot encrypt a file on its way")
 
     def taken_bytes(self) -> int:
-        """All that was sent: it was copied while it was encrypted."""
-        return self.sent_bytes
+        return self.sent_bytes  # encrypting has made copies of all of it
 
     def stop_receiving(self) -> None:
-        """End the direction from the client."""
         self._below.stop_receiving()
 
     def shut_down(self) -> None:
-        """End both directions."""
         self._below.shut_down()
 
     def close(self) -> None:
@@ -180,7 +175,7 @@ class TlsChannel:
         try:
             self._tls.unwrap()
         except ssl.SSLError:
-            pass  # it does not wait for the client's goodbye, and after a failure there is none of ours
+            pass  # the client's own end of TLS is not waited for, and after a failure none is sent
         try:
             self._below.socket.setblocking(False)
             self._below.socket.send(self._outgoing.read())
@@ -205,9 +200,8 @@ def server_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.num_tickets = (
-        0  # nobody resumes a session here, and a client that only writes would not read them
-    )
+    # No session is ever resumed here, and a client that only writes would not read the tickets.
+    context.num_tickets = 0
     _load_pair(context, certificate, key)
     if _is_there(ca):
         _load_authority(context, ca)
@@ -219,7 +213,9 @@ def server_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
 
 
 def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()  # a link to nowhere was meant to be something
+    return (
+        path.exists() or path.is_symlink()
+    )  # a link to nowhere is a mistake that must be told, not passed over
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
@@ -227,7 +223,7 @@ def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         raise RequestError(f"{key}: the key is encrypted; take its password away with `openssl pkey`")
 
     for path in (certificate, key):
-        path.open("rb").close()  # OpenSSL does not say which of them it cannot read
+        path.open("rb").close()  # OpenSSL does not say which of the two files it cannot read
     try:
         context.load_cert_chain(certificate, key, refuse_password)
     except ssl.SSLError as error:

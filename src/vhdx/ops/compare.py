@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from vhdx._units import MIB
 from vhdx.blockdev.device import BlockDevice
-from vhdx.ops.copying.source import DiskSource, open_source
+from vhdx.ops.copying.source import DiskSource, use_disk
 from vhdx.ops.copying.source_walk import (
     HoleMap,
     Unit,
@@ -44,7 +44,7 @@ def compare(
 
     Raises: ParentNotFoundError before anything is read; FormatError, OSError.
     """
-    with open_source(a) as device_a, open_source(b) as device_b:
+    with use_disk(a) as device_a, use_disk(b) as device_b:
         total = count_data(device_a) + count_data(device_b)
         comparison = _Comparison(device_a, device_b)
         workers: UnitWorkers[Unit] = UnitWorkers(comparison.units(), threads)

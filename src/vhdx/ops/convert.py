@@ -10,7 +10,7 @@ from vhdx.errors import RequestError
 from vhdx.ops.copying.copier import copy_units
 from vhdx.ops.copying.destination import StorePath, open_destination, refuse_same_file
 from vhdx.ops.copying.parameters import image_parameters
-from vhdx.ops.copying.source import DiskSource, open_source
+from vhdx.ops.copying.source import DiskSource, use_disk
 from vhdx.ops.copying.source_walk import count_data
 from vhdx.ops.copying.targets import ImageTarget, RawTarget, Target
 from vhdx.ops.progress import Progress, no_progress
@@ -68,7 +68,7 @@ def convert(
     check_can_be_made(format)
     if threads < 1:
         raise RequestError(f"{threads} threads cannot do any work")
-    with open_source(source) as device:
+    with use_disk(source) as device:
         parameters = None
         if format == "vhdx":
             parameters = image_parameters(

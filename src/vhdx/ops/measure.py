@@ -8,7 +8,7 @@ from vhdx.disks.formats import FormatName, check_can_be_made
 from vhdx.errors import RequestError
 from vhdx.format.layout import ImageLayout
 from vhdx.ops.copying.parameters import image_parameters
-from vhdx.ops.copying.source import DiskSource, open_source
+from vhdx.ops.copying.source import DiskSource, use_disk
 from vhdx.ops.copying.source_walk import count_data, data_units
 from vhdx.ops.progress import Progress, no_progress
 
@@ -50,7 +50,7 @@ def measure(
         if isinstance(source, int):
             size = source
         else:
-            device = stack.enter_context(open_source(source))
+            device = stack.enter_context(use_disk(source))
             size = device.size
         data = count_data(device, progress) if device else 0
         if format == "raw":

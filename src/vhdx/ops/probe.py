@@ -3,7 +3,7 @@
 import os
 
 from vhdx._buffer import Buffer
-from vhdx.format.file_identifier import SIGNATURE
+from vhdx.format.constants import FILE_SIGNATURE
 from vhdx.format.recognise import recognise
 from vhdx.storage.base import pread
 from vhdx.storage.source import reading
@@ -17,12 +17,12 @@ def probe(source: Buffer | str | os.PathLike[str]) -> int:
     """
     if isinstance(source, str | os.PathLike):
         with reading(source, lock=False) as store:
-            return _score(pread(store, len(SIGNATURE), 0))
+            return _score(pread(store, len(FILE_SIGNATURE), 0))
     with memoryview(source) as content:
         if not content.nbytes:
             return 0
         with content.cast("B") as view:
-            return _score(bytes(view[: len(SIGNATURE)]))
+            return _score(bytes(view[: len(FILE_SIGNATURE)]))
 
 
 def _score(start: bytes) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 
 from vhdx import _host
 from vhdx._buffer import Buffer
+from vhdx._handles import Handle, disown_in_children
 from vhdx._units import MAX_FILE_OFFSET
 from vhdx.storage import descriptor, durable, locking, zeroes
 from vhdx.storage.base import StoreExtent, StoreKind
@@ -23,7 +24,7 @@ _HAVE_PREADV: Final = _host.HAVE_PREADV
 _HAVE_PREAD: Final = _host.HAVE_PREAD
 
 
-class FileStore:
+class FileStore(Handle):
     """A file or a block device, which offers every optional protocol of `base`.
 
     `close` must not run while another thread is inside a call: the system may have given the descriptor's
@@ -55,6 +56,7 @@ class FileStore:
         self._space = FileSpace(fd, name, is_block_device=self.is_block_device)
         self._hints = FileHints(fd, name)
         self._seeking = None if _HAVE_PREAD else SeekingTransfer(fd, writable=writable)
+        disown_in_children(self)
         self._fd = fd
 
     @classmethod
@@ -294,6 +296,12 @@ class FileStore:
             if self._lock is not None:
                 self._lock.release()
         finally:
+            os.close(fd)
+
+    def disown(self) -> None:
+        """Close the descriptor and nothing else: the locks are the parent process's, too."""
+        fd, self._fd, self._lock = self._fd, -1, None
+        if fd >= 0:
             os.close(fd)
 
     def __enter__(self) -> "FileStore":

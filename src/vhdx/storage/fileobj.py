@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from vhdx._buffer import Buffer
+from vhdx._handles import Handle
 from vhdx.storage import descriptor, locking, zeroes
 from vhdx.storage.base import StoreExtent, StoreKind
 from vhdx.storage.file import FileStore
@@ -94,7 +95,7 @@ def _check_modes(fd: int, file_object: IO[bytes]) -> None:
             raise io.UnsupportedOperation(f"{name}: must not be open for appending")
 
 
-class FileObjectStore:
+class FileObjectStore(Handle):
     """A store over any seekable binary file object, one call at a time.
 
     Nothing else may use the object while the store is open. It stays open when the store is closed.
@@ -119,13 +120,13 @@ class FileObjectStore:
 
     def size(self) -> int:
         with self._lock:
-            return self._open_object().seek(0, os.SEEK_END)
+            return _seek_end(self._open_object())
 
     def pread_into(self, buffer: Buffer, file_offset: int) -> int:
         with self._lock, memoryview(buffer) as whole, whole.cast("B") as view:
             source = self._open_object()
             self._check_offset(file_offset)
-            if file_offset >= source.seek(0, os.SEEK_END):
+            if file_offset >= _seek_end(source):
                 return 0
             source.seek(file_offset)
             done = 0
@@ -155,7 +156,7 @@ class FileObjectStore:
             target = self._open_object(for_writing=True)
             self._check_offset(size)
             target.truncate(size)
-            if target.seek(0, os.SEEK_END) < size:  # io.BytesIO only shrinks
+            if _seek_end(target) < size:  # io.BytesIO only shrinks
                 self._write(memoryview(b"\0"), size - 1)
 
     def write_zeroes(self, length: int, file_offset: int) -> None:
@@ -184,6 +185,13 @@ class FileObjectStore:
         """Let go of the object, which stays open."""
         with self._lock:
             self._object = None
+
+
+def _seek_end(file_object: IO[bytes]) -> int:
+    """Go to the end of an object, and tell where that is."""
+    # `seek` of an mmap returns None before Python 3.13.
+    position: int | None = file_object.seek(0, os.SEEK_END)
+    return file_object.tell() if position is None else position
 
 
 def _read_some(source: Any, view: memoryview, start: int) -> int:

@@ -93,12 +93,25 @@ def lock_file(fd: int, name: str, *, writable: bool, no_lock_ok: bool = False) -
         return FileLock(fd, is_held=False, warning=warning)
 
 
-def locked_error(name: str, *, writable: bool, reason: str = "") -> ImageLockedError:
-    """Say that a file is in use, and what to do."""
-    advice = "close the program that uses it and try again"
+def locked_error(fd: int | None, name: str, *, writable: bool, reason: str = "") -> ImageLockedError:
+    """Say that a file is in use, by whom, and what to do. `fd` is open on it, or None."""
+    from vhdx import _processes  # only for the message: opening a file does not wait for this import
+
+    holders = []
+    if fd is not None:
+        identity = descriptor.identity_of(os.fstat(fd))
+        holders = _processes.lockers_of_file(identity, except_for=fd)
+    others = [holder for holder in holders if holder.pid != os.getpid()]
+    if holders and not others:
+        who = "is already open in this process, and may not be opened again in this way"
+        advice = "close it first"
+    else:
+        known = f": {_processes.listed(others)}" if others else ""
+        who = f"is in use by another process{reason}{known}"
+        advice = "close the program that uses it and try again"
     if not writable:
         advice += ", or read it in spite of that with --force-share (the result may be inconsistent)"
-    return ImageLockedError(f"{name}: the file is in use by another process{reason}; {advice}")
+    return ImageLockedError(f"{name}: the file {who}; {advice}", holders)
 
 
 def _reason(byte: int) -> str:
@@ -140,7 +153,7 @@ if sys.platform == "win32":
             fd = descriptor.open_shared(path, writable=writable)
         except OSError as error:
             if error.winerror == 32:
-                raise locked_error(name, writable=writable) from error
+                raise locked_error(None, name, writable=writable) from error
             raise
         return fd, FileLock(fd, is_held=True, warning=None)
 
@@ -154,14 +167,14 @@ else:
             taken = [byte for byte in probed if _is_held_elsewhere(fd, byte)]
         except BlockingIOError as error:  # an exclusive lock of a program that does not use QEMU's scheme
             _unlock(fd, held)
-            raise locked_error(name, writable=held == WRITER_HELD) from error
+            raise locked_error(fd, name, writable=held == WRITER_HELD) from error
         except OSError:
             # A caller's file object may keep the descriptor open, and would keep the bytes locked so far.
             _unlock_quietly(fd, held)
             raise
         if taken:
             _unlock(fd, held)
-            raise locked_error(name, writable=held == WRITER_HELD, reason=_reason(taken[-1]))
+            raise locked_error(fd, name, writable=held == WRITER_HELD, reason=_reason(taken[-1]))
 
     def _set_byte(fd: int, byte: int, kind: int) -> None:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
@@ -176,7 +189,7 @@ else:
         try:
             fcntl.flock(fd, (fcntl.LOCK_EX if writable else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise locked_error(name, writable=writable) from error
+            raise locked_error(fd, name, writable=writable) from error
 
     def _unlock(fd: int, held: tuple[int, ...]) -> None:
         if held:

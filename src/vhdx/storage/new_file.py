@@ -8,6 +8,7 @@ from typing import Final
 from vhdx import _host
 from vhdx.storage import descriptor, durable, libc, locking
 from vhdx.storage.file import FileStore
+from vhdx.storage.replaced_file import ReplacedFile
 
 _NAME_MAX: Final = 255
 _ATTEMPTS: Final = 100
@@ -21,8 +22,9 @@ class NewFile:
 
     `store` is a writable, locked FileStore; closing it before the block ends is allowed. When the block ends well,
     the content is flushed, the temporary takes the final name, and the directory is flushed. When it ends with any
-    exception, the temporary is removed and the final name is as it was. `overwrite=True` replaces a regular file,
-    which keeps its content until the rename; of a symbolic link the target is replaced, and the link stays.
+    exception, the temporary is removed and the final name is as it was. `overwrite=True` replaces a regular file that
+    nobody uses; it keeps its content until the rename, and its owner, mode and extended attributes go over to the new
+    one. Of a symbolic link the target is replaced, and the link stays.
 
     Attributes: `path` (the final name), `temporary_path`, `store`, `is_complete`.
     """
@@ -46,6 +48,7 @@ class NewFile:
         self._final = self.path
         self._store: FileStore | None = None
         self._sync_fd = -1
+        self._replaced: ReplacedFile | None = None
 
     @property
     def store(self) -> FileStore:
@@ -57,8 +60,9 @@ class NewFile:
     def __enter__(self) -> "NewFile":
         """Make the temporary. Raises: FileExistsError, OSError, ImageLockedError."""
         self._final = os.path.realpath(self.path) if self.overwrite else self.path
-        self._check_destination()
         try:
+            if self._check_destination():
+                self._replaced = ReplacedFile(self._final, self.path)
             fd = self._make_temporary()
             try:
                 self._sync_fd = os.dup(fd)  # to flush by: the user may close the store before the block ends
@@ -81,25 +85,30 @@ class NewFile:
             self._discard()
             return
         try:
+            if self._replaced is not None:
+                self._replaced.hand_down(self._sync_fd)
             durable.sync_data(self._sync_fd)
             self._close()
             self._commit()
             self.is_complete = True
+            self._release()
         except BaseException:
             self._discard()
             raise
         durable.sync_directory(os.path.dirname(self._final) or os.curdir)
 
-    def _check_destination(self) -> None:
+    def _check_destination(self) -> bool:
+        """Whether there is a file to be replaced. Raises: FileExistsError, OSError if it may not be."""
         try:
             status = os.lstat(self._final)
         except FileNotFoundError:
-            return
+            return False
         if not self.overwrite:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
         if not stat.S_ISREG(status.st_mode):
             descriptor.check_kind(status, self.path)
             raise OSError(errno.EINVAL, "is a block device, which cannot be replaced by a file", self.path)
+        return True
 
     def _make_temporary(self) -> int:
         directory, name = os.path.split(self._final)
@@ -112,7 +121,8 @@ class NewFile:
             # Set before the file exists, so that an interrupt between the two lines leaves no file behind.
             self.temporary_path = temporary
             try:
-                return os.open(temporary, flags, 0o666)
+                # In place of another file: nobody else may open it before it has that one's mode.
+                return os.open(temporary, flags, 0o666 if self._replaced is None else 0o600)
             except FileExistsError:
                 self.temporary_path = ""
             except OSError as error:
@@ -159,6 +169,12 @@ class NewFile:
                 os.unlink(self.temporary_path)
             except OSError:
                 pass
+        self._release()
+
+    def _release(self) -> None:
+        """Let others open the file that was to be replaced, or has been."""
+        if self._replaced is not None:
+            self._replaced.release()
 
 
 def _link(temporary: str, final: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from vhdx._buffer import Buffer
+from vhdx._handles import Handle
 from vhdx.storage.base import ByteStore, StoreExtent, StoreKind, read_ahead
 from vhdx.storage.zeroes import fill_zeroes
 
@@ -26,7 +27,7 @@ class _Segment(NamedTuple):
     kind: StoreKind
 
 
-class OverlayStore:
+class OverlayStore(Handle):
     """A view of `base`, which is closed with the view. The module tells where its bytes come from.
 
     Every change raises io.UnsupportedOperation. Thread-safe if `base` and `load` are.

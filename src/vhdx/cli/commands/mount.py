@@ -17,10 +17,13 @@ from vhdx.cli.background import Background, fork_to_background
 from vhdx.cli.options import add_format, add_image, add_opening, add_parents, add_writing, opening
 from vhdx.cli.output import complain, escape, print_fields, quote, short_size
 from vhdx.cli.sources import open_source
-from vhdx.errors import ImageLockedError, ParentNotFoundError
+from vhdx.cli.streams import collected_stderr
+from vhdx.errors import MountError, ParentNotFoundError
 from vhdx.fuse.files import disk_files
-from vhdx.fuse.holders import listed, users_of_file, users_of_mount
-from vhdx.fuse.mount import Mount, check_directory, check_fuse
+from vhdx.fuse.holders import listed, users_of_mount
+from vhdx.fuse.mount import Mount, RefusedMountError
+from vhdx.fuse.requirements import check_directory, check_fuse
+from vhdx.guest.file_systems import recognise
 from vhdx.guest.partitions import read_partitions
 
 if TYPE_CHECKING:
@@ -72,11 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace) -> LayeredDevice:
-    try:
-        disk = open_source(options.image, options.format, opening(options, writable=options.read_write))
-    except ImageLockedError as error:
-        users = users_of_file(options.image)
-        raise ImageLockedError(f"{error}; open in: {listed(users)}" if users else str(error)) from error
+    disk = open_source(options.image, options.format, opening(options, writable=options.read_write))
     if not disk.is_complete:
         disk.close()
         raise ParentNotFoundError(
@@ -89,29 +88,46 @@ def _serve(
     device: BlockDevice, table: PartitionTable, options: argparse.Namespace, background: Background | None
 ) -> int:
     events: queue.SimpleQueue[int] = queue.SimpleQueue()
-    image = Path(options.image)
-    mtime_ns = image.stat().st_mtime_ns
+    mtime_ns = Path(options.image).stat().st_mtime_ns
     mount = Mount(disk_files(device, table.partitions, mtime_ns), options.dir, complain)
-    mount.start(
-        str(image.absolute()),
-        writable=options.read_write,
-        allow_other=options.allow_other,
-        on_end=lambda: events.put(_END),
-    )
+    _start(mount, options, events)
     with _signals_into(events):
-        _announce(mount, table, options)
+        _announce(mount, device, table, options)
         if background is not None:
             background.ready()
         _wait_for_end(mount, events)
     return 0
 
 
-def _announce(mount: Mount, table: PartitionTable, options: argparse.Namespace) -> None:
-    """Say what is where. A line for each file."""
+def _start(mount: Mount, options: argparse.Namespace, events: queue.SimpleQueue[int]) -> None:
+    """Mount. What libfuse and its helper write to stderr is the reason if they refuse, and is passed on if not."""
+    refused: RefusedMountError | None = None
+    with collected_stderr() as said:
+        try:
+            mount.start(
+                str(Path(options.image).absolute()),
+                writable=options.read_write,
+                allow_other=options.allow_other,
+                on_end=lambda: events.put(_END),
+            )
+        except RefusedMountError as error:
+            refused = error
+    if refused is not None:
+        lines = [line.strip() for line in said().splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"libfuse gives no reason ({refused.__cause__})"
+        advice = ""
+        if options.allow_other and "user_allow_other" in reason:
+            advice = "; add the line user_allow_other to /etc/fuse.conf, or leave out --allow-other"
+        raise MountError(f"{mount.directory}: cannot be mounted: {reason}{advice}")
+    os.write(2, said().encode(errors="replace"))
+
+
+def _announce(mount: Mount, device: BlockDevice, table: PartitionTable, options: argparse.Namespace) -> None:
+    """Print which files there are, each with what it holds."""
     directory = escape(mount.directory)
     how = "for reading and writing" if options.read_write else "read-only"
     print(f"{escape(options.image)} is mounted at {directory}, {how}")
-    print_fields(_rows(mount, table), indent="    ")
+    print_fields(_rows(mount, device, table), indent="    ")
     if table.kind is None and table.content is not None:
         print(f"no partition table; the disk itself is {table.content}: mount {directory}/disk.raw")
     elif table.kind is None:
@@ -119,18 +135,18 @@ def _announce(mount: Mount, table: PartitionTable, options: argparse.Namespace) 
     print(f"unmount with: vhdx unmount {directory}", flush=True)
 
 
-def _rows(mount: Mount, table: PartitionTable) -> Iterator[tuple[str, str]]:
+def _rows(mount: Mount, device: BlockDevice, table: PartitionTable) -> Iterator[tuple[str, str]]:
     whole, *others = mount.files
     yield whole.name, f"{short_size(whole.size)}, the whole disk"
     for file, partition in zip(others, table.partitions, strict=True):
-        content = file.recognise() or "nothing known"
+        content = recognise(device, partition.offset) or "nothing known"
         label = f", {quote(partition.name)}" if partition.name else ""
         yield file.name, f"{short_size(file.size)}, {content}{label}"
 
 
 @contextmanager
 def _signals_into(events: queue.SimpleQueue[int]) -> Iterator[None]:
-    """Put the numbers of signals that ask the process to end into a queue; ignored ones stay ignored."""
+    """Put the numbers of signals that ask the process to end into a queue, but for signals that are ignored."""
     before = {}
     for name in _SIGNALS:
         number = getattr(signal, name, None)
@@ -144,9 +160,10 @@ def _signals_into(events: queue.SimpleQueue[int]) -> Iterator[None]:
 
 
 def _wait_for_end(mount: Mount, events: queue.SimpleQueue[int]) -> None:
-    """Return when nothing is mounted any more: somebody unmounts it, or a signal asks for it.
+    """Return when nothing is mounted any more: somebody has unmounted the directory, or a signal asks for that.
 
-    While the mount is busy it stays, and is tried again; a second signal detaches it all the same.
+    After the first signal unmounting is tried again and again until nobody uses a file; a second signal detaches
+    the mount although somebody does.
     """
     is_asked = False
     while True:

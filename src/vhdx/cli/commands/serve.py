@@ -12,21 +12,20 @@ import argparse
 import os
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from vhdx.cli.addresses import Address, listen, parse_address
 from vhdx.cli.options import UsageError, add_format, add_opening, add_parents, add_writing, opening
 from vhdx.cli.output import complain
 from vhdx.cli.sources import open_source
 from vhdx.nbd.export import Export
+from vhdx.nbd.protocol.messages import check_export_name
 from vhdx.nbd.server import MAX_CONNECTIONS, Server, ServerSettings
-from vhdx.nbd.server_log import Journal
+from vhdx.nbd.server_log import ServerLog
 
 if TYPE_CHECKING:
     from vhdx.blockdev.device import DirectDevice
     from vhdx.cli.options import Parser
-
-_MAX_NAME: Final = 4096
 
 
 def add_options(parser: Parser) -> None:
@@ -87,24 +86,24 @@ def run(options: argparse.Namespace) -> int:
         tls = server_context(options.tls_certs)
     for export in exports.values():
         export.acquire()
-        export.release()  # a bad image is found now; a good one is opened again when somebody asks for it
+        export.release()  # a bad image is found now; a good one is opened again when a client asks for it
     settings = ServerSettings(
         default_export=next(iter(exports)) if len(exports) == 1 else None,
         tls=tls,
         persistent=options.persistent,
         max_connections=options.max_connections,
     )
-    journal = Journal(complain, verbose=options.verbose, statistics=options.stats)
+    server_log = ServerLog(complain, verbose=options.verbose, statistics=options.stats)
     address = options.listen or Address(path=options.socket)
-    with listen(address, may_be_public=tls is not None or options.allow_plaintext) as place:
-        server = Server(place.sockets, exports, journal, settings)
+    with listen(address, may_be_public=tls is not None or options.allow_plaintext) as listeners:
+        server = Server(listeners.sockets, exports, server_log, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         with _PidFile(options.pid_file):
             for name in exports:
-                print(place.uri(name, tls=tls is not None), flush=True)
+                print(listeners.uri(name, tls=tls is not None), flush=True)
             server.serve()
-    for line in journal.statistics():
+    for line in server_log.statistics():
         complain(line)
     return 0
 
@@ -113,8 +112,7 @@ def _exports(options: argparse.Namespace) -> dict[str, Export]:
     exports: dict[str, Export] = {}
     for text in options.images:
         name, path = _split(text, options.export)
-        if len(name.encode()) > _MAX_NAME:
-            raise UsageError(f"the name of an export has at most {_MAX_NAME} bytes")
+        check_export_name(name)
         if name in exports:
             raise UsageError(f"two exports are called {name!r}; give them names with NAME=IMAGE")
         exports[name] = Export(
@@ -129,7 +127,7 @@ def _exports(options: argparse.Namespace) -> dict[str, Export]:
 
 
 def _split(text: str, default_name: str | None) -> tuple[str, str]:
-    """Name and path. A file that is called as the whole text says is taken for what it is."""
+    """Name and path. A text that is the path of a file, equals sign included, is a path and no more."""
     name, equals, path = text.partition("=")
     if not equals or "/" in name or os.path.exists(text):  # noqa: PTH110
         return default_name or "", text

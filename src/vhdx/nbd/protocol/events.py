@@ -1,4 +1,4 @@
-"""What the handshake of a connection asks its caller to do, and what both tell each other of the export."""
+"""What the handshake of a connection asks its caller to do, and what the two tell each other about the export."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ class ExportOffer:
     size: int
     """Bytes."""
     flags: TransmissionFlag
-    """What it can do, whatever was negotiated; SEND_DF is added and BLOCK_STATUS_PAYLOAD removed here."""
+    """What the export can do, whatever the client has negotiated. `Negotiation` adds SEND_DF, and takes
+    BLOCK_STATUS_PAYLOAD away from a client that cannot use it.
+    """
     minimum_block_bytes: int
     preferred_block_bytes: int
     maximum_payload_bytes: int
     description: str
     contexts: tuple[str, ...]
-    """Metadata contexts it has; all that were negotiated, if it keeps to the list every export has."""
+    """Names of the metadata contexts that the export has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,29 +3,32 @@
 Pure: no socket, no clock, no thread. Source: doc/proto.md, "Newstyle negotiation" to "Transmission", "TLS support"
 and "Option types".
 
-The caller sends `greeting()`, hands every byte of the client to `receive` in whatever pieces they come, and acts
-on the events in their order:
+The caller sends `greeting()`, hands every byte of the client to `receive` in whatever pieces they come, and then
+acts on each `next_event()` until there is none:
 
-    Send         these bytes, before anything else is done
+    Send         send these bytes before anything else is done
     StartTls     do the TLS handshake on the connection, then call `tls_started`
-    OpenExport   open it, then call `opened` or `refused`, and act on their events in turn, at once or later
-    Transmit     the handshake is over; what the client sent early is in `unread`
+    OpenExport   open the export, then call `opened` or `refused`
+    Transmit     the handshake is over; what the client has sent beyond it is in `unread`
     Close        the handshake is over, and so is the connection
 
-Events are made as they are asked for, so that a client that does not read its replies cannot make them pile up:
-run every iterator to its end.
+An option is looked at only when its event is asked for, so that replies to a client that does not take them cannot
+pile up.
 
-What the client gets wrong has one of two ends. A payload that is wrong costs it an error reply, and the stream
-goes on in step, for the header said how long the payload was. Where the stream is out of step (magic), where the
-protocol has no way to report an error (flags, EXPORT_NAME) or where the client does not mean well, it is closed.
+A client's mistake has one of two ends. A wrong payload costs it an error reply, and the stream goes on in step,
+because the header said how long the payload was. The connection is closed where the stream is out of step (magic),
+where the protocol has no way to report an error (flags, EXPORT_NAME), and where the client asks for more than any
+sound client would.
 
-TLS is either required or absent. Required: before it runs, every option but STARTTLS and ABORT is refused, so there
-is nothing that STARTTLS would have to forget; and bytes that arrive behind STARTTLS before TLS runs, which
-somebody on the way may have put there for us to obey as if they had come encrypted, end the connection.
+TLS is either required or absent. Where it is required, every option but STARTTLS and ABORT is refused before it
+runs, so there is nothing agreed on in the clear that STARTTLS would have to undo. Bytes that arrive behind STARTTLS
+before TLS runs end the connection: somebody on the way may have put them there, to be obeyed as if they had come
+encrypted.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -39,16 +42,7 @@ from vhdx.nbd.protocol.constants import (
     Option,
     OptionReply,
 )
-from vhdx.nbd.protocol.events import (
-    Agreement,
-    Close,
-    Event,
-    ExportOffer,
-    OpenExport,
-    Send,
-    StartTls,
-    Transmit,
-)
+from vhdx.nbd.protocol.events import Close, Event, ExportOffer, OpenExport, Send, StartTls, Transmit
 from vhdx.nbd.protocol.messages import (
     MessageError,
     check_empty,
@@ -64,21 +58,9 @@ from vhdx.nbd.protocol.negotiation import Negotiation
 from vhdx.nbd.protocol.option_stream import MAX_PAYLOAD_BYTES, BreachError, OptionStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from vhdx._buffer import Buffer
-
-__all__ = [
-    "Agreement",
-    "Close",
-    "Event",
-    "ExportOffer",
-    "Handshake",
-    "OpenExport",
-    "Send",
-    "StartTls",
-    "Transmit",
-]
 
 MAX_EARLY_BYTES: Final = MIB
 """Most that is kept of what a client sends while its export is being opened."""
@@ -115,7 +97,13 @@ class Handshake:
         self._phase = _Phase.FLAGS
         self._client_flags = ClientFlag(0)
         self._wish: _Wish | None = None
-        self._advancing = False
+        self._events: deque[Event] = deque()
+        """What the newest option, or the export that was opened for it, asks the caller to do."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing but the last events is left to be acted on."""
+        return self._phase is _Phase.OVER
 
     @property
     def unread(self) -> bytes:
@@ -127,12 +115,21 @@ class Handshake:
         flags = HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES
         return GREETING.pack(SERVER_MAGIC, OPTION_MAGIC, flags)
 
-    def receive(self, data: Buffer) -> Iterator[Event]:
+    def receive(self, data: Buffer) -> None:
         """Take bytes of the client."""
         if self._phase is _Phase.OVER:
             raise RuntimeError(self._phase.value)
         self._stream.feed(data)
-        return self._advance()
+
+    def next_event(self) -> Event | None:
+        """Return what has to be done next; None until the client has sent more, or the caller has done its part."""
+        if not self._events and self._phase is not _Phase.OVER:
+            try:
+                self._advance()
+            except BreachError as breach:
+                self._phase = _Phase.OVER
+                self._events.append(Close(str(breach)))
+        return self._events.popleft() if self._events else None
 
     def tls_started(self) -> None:
         """Go on over TLS: from here, what is received has come encrypted."""
@@ -141,19 +138,28 @@ class Handshake:
         self._phase = _Phase.OPTIONS
         self._encrypted = True
 
-    def opened(self, offer: ExportOffer) -> Iterator[Event]:
-        """Tell the client of the export that it asked for."""
+    def opened(self, offer: ExportOffer) -> None:
+        """Take note of what the export that the client asked for can do; the events tell the client."""
         wish = self._granted()
+        if wish.option is Option.EXPORT_NAME:
+            padded = ClientFlag.NO_ZEROES not in self._client_flags
+            self._send(
+                export_name_reply(offer.size, self._negotiation.flags(wish.name, offer), padded=padded)
+            )
+        else:
+            self._send(self._negotiation.information(*wish, offer))
         if wish.option is not Option.INFO:
             self._phase = _Phase.OVER
-        return self._welcome(wish, offer)
+            self._events.append(Transmit(self._negotiation.agreement(wish.name, offer)))
 
-    def refused(self, error: OptionReply, message: str) -> Iterator[Event]:
-        """Tell the client that the export it asked for could not be opened."""
+    def refused(self, error: OptionReply, message: str) -> None:
+        """Take note that the export that the client asked for could not be opened; the events tell the client."""
         wish = self._granted()
         if wish.option is Option.EXPORT_NAME:
             self._phase = _Phase.OVER
-        return self._turn_away(wish, error, message)
+            self._events.append(Close(f"EXPORT_NAME: {message}"))
+        else:
+            self._refuse(wish.option, error, message)
 
     def _granted(self) -> _Wish:
         if self._wish is None or self._phase is _Phase.OVER:
@@ -163,26 +169,19 @@ class Handshake:
 
     # The stream
 
-    def _advance(self) -> Iterator[Event]:
-        """Answer the options that are there; if this very loop waits for its caller further out, it will."""
-        if self._advancing:
-            return
-        self._advancing = True
-        try:
-            self._check_silence()
-            if self._phase is _Phase.FLAGS and (flags := self._stream.flags()) is not None:
-                self._client_flags = flags
-                self._phase = _Phase.OPTIONS
-            while self._phase is _Phase.OPTIONS and self._wish is None and (message := self._stream.option()):
-                yield from self._answer(*message)
-        except BreachError as breach:
-            self._phase = _Phase.OVER
-            yield Close(str(breach))
-        finally:
-            self._advancing = False
+    def _advance(self) -> None:
+        """Answer the next option if it has come as a whole. Raises: BreachError."""
+        self._check_silence()
+        if self._phase is _Phase.FLAGS and (flags := self._stream.flags()) is not None:
+            self._client_flags = flags
+            self._phase = _Phase.OPTIONS
+        if self._phase is _Phase.OPTIONS and self._wish is None:
+            message = self._stream.option()
+            if message is not None:
+                self._answer(*message)
 
     def _check_silence(self) -> None:
-        """Hold the client to what it may send while it has to wait."""
+        """Hold the client to what it may send while it has to wait. Raises: BreachError."""
         if self._phase is _Phase.TLS and len(self._stream):
             raise BreachError("bytes that are not encrypted follow STARTTLS")
         if self._wish is not None and len(self._stream) > MAX_EARLY_BYTES:
@@ -190,69 +189,71 @@ class Handshake:
 
     # The options
 
-    def _answer(self, option: int, payload: bytes | None) -> Iterator[Event]:
+    def _answer(self, option: int, payload: bytes | None) -> None:
+        """Answer an option with at least one event. Raises: BreachError."""
         if option == Option.ABORT:
             self._phase = _Phase.OVER
-            yield Send(option_reply(option, OptionReply.ACK))
-            yield Close("the client ended the handshake")
+            self._send(option_reply(option, OptionReply.ACK))
+            self._events.append(Close("the client ended the handshake"))
         elif option == Option.EXPORT_NAME:
-            yield self._choose(payload)
+            self._choose(payload)
         elif ClientFlag.FIXED_NEWSTYLE not in self._client_flags:
             raise BreachError(f"option {option} from a client that does not speak fixed newstyle")
         elif self._tls and not self._encrypted and option != Option.STARTTLS:
-            yield _error(option, OptionReply.ERR_TLS_REQD, "start TLS first")
+            self._refuse(option, OptionReply.ERR_TLS_REQD, "start TLS first")
         elif option not in _KNOWN:
-            yield _error(option, OptionReply.ERR_UNSUP, f"option {option} is not known here")
+            self._refuse(option, OptionReply.ERR_UNSUP, f"option {option} is not known here")
         else:
-            yield from self._try(Option(option), payload)
+            self._try(Option(option), payload)
 
-    def _try(self, option: Option, payload: bytes | None) -> Iterator[Event]:
+    def _try(self, option: Option, payload: bytes | None) -> None:
+        """Do what an option asks for, or answer why not. Raises: BreachError."""
         if option is Option.SET_META_CONTEXT:
             self._negotiation.forget_contexts()
         if payload is None:
             most = f"more than the {MAX_PAYLOAD_BYTES} bytes of payload that an option may have here"
-            yield _error(option, OptionReply.ERR_TOO_BIG, most)
+            self._refuse(option, OptionReply.ERR_TOO_BIG, most)
             return
         try:
-            yield from self._perform(option, payload)
+            self._perform(option, payload)
         except MessageError as error:
-            yield _error(option, OptionReply.ERR_INVALID, str(error))
+            self._refuse(option, OptionReply.ERR_INVALID, str(error))
 
-    def _perform(self, option: Option, payload: bytes) -> Iterator[Event]:
-        """Do what an option asks. Raises: MessageError."""
+    def _perform(self, option: Option, payload: bytes) -> None:
+        """Do what an option asks for. Raises: MessageError, BreachError."""
         if option in (Option.INFO, Option.GO):
             name, wanted = parse_info_request(payload)
-            yield self._open(option, name, wanted)
+            self._open(option, name, wanted)
             return
         if option in (Option.LIST_META_CONTEXT, Option.SET_META_CONTEXT):
             name, queries = parse_context_request(payload)
-            yield self._contexts(option, name, queries)
+            self._contexts(option, name, queries)
             return
         check_empty(payload)
         match option:
             case Option.LIST:
                 exports = [server_reply(option, *export) for export in self._exports.items()]
-                yield Send(b"".join(exports) + option_reply(option, OptionReply.ACK))
+                self._send(b"".join(exports) + option_reply(option, OptionReply.ACK))
             case Option.STRUCTURED_REPLY:
-                yield Send(self._negotiation.agree_on_structured_replies())
+                self._send(self._negotiation.agree_on_structured_replies())
             case Option.EXTENDED_HEADERS:
-                yield Send(self._negotiation.agree_on_extended_headers())
+                self._send(self._negotiation.agree_on_extended_headers())
             case Option.STARTTLS:
-                yield from self._start_tls(option)
+                self._start_tls(option)
 
-    def _start_tls(self, option: Option) -> Iterator[Event]:
+    def _start_tls(self, option: Option) -> None:
         if not self._tls:
-            yield _error(option, OptionReply.ERR_POLICY, "this server does not use TLS")
+            self._refuse(option, OptionReply.ERR_POLICY, "this server does not use TLS")
         elif self._encrypted:
-            yield _error(option, OptionReply.ERR_INVALID, "TLS is already in use")
+            self._refuse(option, OptionReply.ERR_INVALID, "TLS is already in use")
         else:
             self._phase = _Phase.TLS
             self._check_silence()
-            yield Send(option_reply(option, OptionReply.ACK))
-            yield StartTls()
+            self._send(option_reply(option, OptionReply.ACK))
+            self._events.append(StartTls())
 
-    def _choose(self, payload: bytes | None) -> Event:
-        """Do what EXPORT_NAME asks, to which there is no error reply. Raises: BreachError."""
+    def _choose(self, payload: bytes | None) -> None:
+        """Do what EXPORT_NAME asks for, to which there is no error reply. Raises: BreachError."""
         if self._tls and not self._encrypted:
             raise BreachError("EXPORT_NAME without TLS")
         if self._negotiation.extended:
@@ -265,52 +266,37 @@ class Handshake:
             raise BreachError(f"EXPORT_NAME: {error}") from None
         if self._find(name) is None:
             raise BreachError(f"EXPORT_NAME: {_no_export(name)}")
-        return self._open(Option.EXPORT_NAME, name, frozenset())
+        self._open(Option.EXPORT_NAME, name, frozenset())
 
-    def _open(self, option: Option, name: str, wanted: frozenset[int]) -> Event:
+    def _open(self, option: Option, name: str, wanted: frozenset[int]) -> None:
         found = self._find(name)
         if found is None:
-            return _error(option, OptionReply.ERR_UNKNOWN, _no_export(name))
+            self._refuse(option, OptionReply.ERR_UNKNOWN, _no_export(name))
+            return
         self._wish = _Wish(option, found, wanted)
-        return OpenExport(found)
+        self._events.append(OpenExport(found))
 
-    def _contexts(self, option: Option, name: str, queries: tuple[str, ...]) -> Event:
+    def _contexts(self, option: Option, name: str, queries: tuple[str, ...]) -> None:
         found = self._find(name)
         if found is None:
-            return _error(option, OptionReply.ERR_UNKNOWN, _no_export(name))
-        if option is Option.LIST_META_CONTEXT:
-            return Send(self._negotiation.list_contexts(queries))
-        return Send(self._negotiation.select_contexts(found, queries))
+            self._refuse(option, OptionReply.ERR_UNKNOWN, _no_export(name))
+        elif option is Option.LIST_META_CONTEXT:
+            self._send(self._negotiation.list_contexts(queries))
+        else:
+            self._send(self._negotiation.select_contexts(found, queries))
 
     def _find(self, name: str) -> str | None:
         if name in self._exports:
             return name
         return None if name else self._default_export
 
-    # The export
+    # The replies
 
-    def _welcome(self, wish: _Wish, offer: ExportOffer) -> Iterator[Event]:
-        if wish.option is Option.EXPORT_NAME:
-            padded = ClientFlag.NO_ZEROES not in self._client_flags
-            flags = self._negotiation.flags(wish.name, offer)
-            yield Send(export_name_reply(offer.size, flags, padded=padded))
-        else:
-            yield Send(self._negotiation.information(*wish, offer))
-        if wish.option is Option.INFO:
-            yield from self._advance()
-        else:
-            yield Transmit(self._negotiation.agreement(wish.name, offer))
+    def _send(self, reply: bytes) -> None:
+        self._events.append(Send(reply))
 
-    def _turn_away(self, wish: _Wish, error: OptionReply, message: str) -> Iterator[Event]:
-        if wish.option is Option.EXPORT_NAME:
-            yield Close(f"EXPORT_NAME: {message}")
-        else:
-            yield _error(wish.option, error, message)
-            yield from self._advance()
-
-
-def _error(option: int, error: OptionReply, message: str) -> Send:
-    return Send(error_reply(option, error, message))
+    def _refuse(self, option: int, error: OptionReply, message: str) -> None:
+        self._send(error_reply(option, error, message))
 
 
 def _no_export(name: str) -> str:

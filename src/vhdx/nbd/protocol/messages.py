@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class MessageError(Exception):
-    """A client's payload that is not what the protocol says; the text says how."""
+    """A client's payload breaks the protocol; the text says how."""
 
 
 class InfoRequest(NamedTuple):
@@ -43,7 +43,7 @@ class ContextRequest(NamedTuple):
 
 
 class _Payload:
-    """Takes a payload apart, from its beginning."""
+    """Takes a payload apart, item after item."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -113,9 +113,8 @@ def parse_context_request(payload: bytes) -> ContextRequest:
     rest = _Payload(payload)
     name = rest.string("the export's name")
     count = rest.number(4, "number of queries")
-    queries = tuple(
-        rest.string("query") for _ in range(count)
-    )  # whatever the count, the payload's end ends it
+    # A count that is too large ends with an error at the end of the payload.
+    queries = tuple(rest.string("query") for _ in range(count))
     rest.end()
     return ContextRequest(name, queries)
 
@@ -138,7 +137,7 @@ def server_reply(option: int, name: str, description: str) -> bytes:
 
 
 def context_reply(option: int, context_id: int, name: str) -> bytes:
-    """Encode a metadata context; LIST_META_CONTEXT has no ids, it says 0."""
+    """Encode a metadata context. In answers to LIST_META_CONTEXT, which has no ids, the id is 0."""
     return option_reply(option, OptionReply.META_CONTEXT, context_id.to_bytes(4, "big") + name.encode())
 
 

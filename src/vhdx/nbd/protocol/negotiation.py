@@ -33,7 +33,7 @@ class Negotiation:
         self.extended = False
         """Implies `structured`."""
         self._selected: tuple[str, tuple[tuple[int, str], ...]] = ("", ())
-        """Contexts, and the export that they were selected for."""
+        """The export that contexts were selected for, and the contexts, (id, name)."""
 
     def agree_on_structured_replies(self) -> bytes:
         """Answer STRUCTURED_REPLY."""
@@ -51,7 +51,7 @@ class Negotiation:
         return option_reply(Option.EXTENDED_HEADERS, OptionReply.ACK)
 
     def list_contexts(self, queries: Collection[str]) -> bytes:
-        """Answer LIST_META_CONTEXT: every export has all contexts. "base:" asks for all of a namespace."""
+        """Answer LIST_META_CONTEXT. Every export has all contexts; a query such as "base:" asks for a namespace."""
         option = Option.LIST_META_CONTEXT
         found = [
             name
@@ -62,7 +62,7 @@ class Negotiation:
         return b"".join(replies) + option_reply(option, OptionReply.ACK)
 
     def forget_contexts(self) -> None:
-        """Deselect all: SET_META_CONTEXT does so even if it fails."""
+        """Deselect all contexts, as SET_META_CONTEXT does even if it fails."""
         self._selected = ("", ())
 
     def select_contexts(self, name: str, queries: Collection[str]) -> bytes:
@@ -91,7 +91,7 @@ class Negotiation:
         return flags
 
     def information(self, option: Option, name: str, wanted: Collection[int], offer: ExportOffer) -> bytes:
-        """Answer INFO or GO. The size constraints are told unasked: clients ignore what they do not know."""
+        """Answer INFO or GO. The size constraints are sent unasked: clients ignore information they do not know."""
         replies = [export_info(option, offer.size, self.flags(name, offer))]
         if InfoType.NAME in wanted:
             replies.append(name_info(option, name))

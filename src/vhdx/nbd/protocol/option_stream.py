@@ -1,6 +1,6 @@
 """A client's half of the handshake taken apart: its flags, then option after option, each once it is complete.
 
-Keeps at most one payload of 64 KiB, whatever comes.
+Of a payload longer than 64 KiB nothing is kept.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from vhdx._buffer import Buffer
 
 MAX_PAYLOAD_BYTES: Final = 64 * KIB
-"""Longest option payload that is kept; a longer one is passed over."""
+"""Longest payload of an option that is kept; a longer one is passed over."""
 MAX_SKIPPED_BYTES: Final = MIB
-"""Longest option payload that is passed over; a longer one ends the connection."""
+"""Longest payload of an option that is passed over; a longer one ends the connection."""
 MAX_OPTIONS: Final = 1024
 """Most options in one handshake."""
 
@@ -26,11 +26,11 @@ class BreachError(Exception):
 
 
 class OptionMessage(NamedTuple):
-    """An option as it came, known or not."""
+    """An option, whether or not this server knows it."""
 
     option: int
     payload: bytes | None
-    """None: it was too long to be kept."""
+    """None if the payload was too long to be kept."""
 
 
 class _Header(NamedTuple):
@@ -42,7 +42,7 @@ class _Header(NamedTuple):
 
 
 class OptionStream:
-    """What a client has sent and nobody has taken yet."""
+    """The bytes that a client has sent, and their meaning as far as they are complete."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
@@ -66,7 +66,7 @@ class OptionStream:
         if len(self._pending) < CLIENT_FLAGS.size:
             return None
         (flags,) = CLIENT_FLAGS.unpack(self._take(CLIENT_FLAGS.size))
-        unknown = flags & ~sum(ClientFlag)  # of an IntFlag, ~ would give known flags only
+        unknown = flags & ~sum(ClientFlag)  # ~ of an IntFlag would keep its known flags only
         if unknown:
             raise BreachError(f"unknown client flags {unknown:#x}")
         return ClientFlag(flags)

@@ -1,7 +1,7 @@
 """The transmission phase as bytes: requests are taken apart, replies put together (NBD protocol, "Transmission").
 
 Nothing here waits, and nothing here knows a socket or a device. `RequestReader` holds what has been received
-and gives out whole requests; the three kinds of `Replies` are what a client can have agreed to: simple,
+and gives out whole requests. There are three kinds of `Replies`, of which a client has agreed to one: simple,
 structured, extended.
 """
 
@@ -39,12 +39,12 @@ from vhdx.nbd.protocol.constants import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vhdx.nbd.protocol.handshake import Agreement
+    from vhdx.nbd.protocol.events import Agreement
 
 RECEIVE_SIZE: Final = 256 << 10
-"""Four writes of 64 KiB with one call; more gains nothing."""
+"""Enough for four writes of 64 KiB with one call; a larger buffer was not faster."""
 MAX_PAYLOAD: Final = 32 << 20
-"""Largest read and write; what every client may expect to be served."""
+"""Largest read and write: the length that the protocol lets every client expect to be served."""
 
 _DONE: Final = int(ReplyFlag.DONE)
 _READ: Final = int(Command.READ)
@@ -57,11 +57,11 @@ _EXTENDED_DATA_HEAD: Final = Struct(">IHHQQQQ")
 
 
 class ProtocolError(Exception):
-    """The client does not speak the protocol; nothing that it sends can be understood any more."""
+    """The stream is out of step: nothing that the client sends can be understood any more."""
 
 
 class Request(NamedTuple):
-    """One request, without its payload. Numbers are as the client sent them: nothing has been judged."""
+    """One request, without its payload. The numbers are the client's: they have not been checked."""
 
     command: int
     flags: int
@@ -88,7 +88,7 @@ class RequestReader:
         self._magic = EXTENDED_REQUEST_MAGIC if extended else REQUEST_MAGIC
 
     def space(self) -> memoryview:
-        """Where bytes that are received next have to be put; views that `peek` gave end here."""
+        """Where to put the bytes that are received next. Views that `peek` has given are not valid any more."""
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start:
@@ -98,7 +98,7 @@ class RequestReader:
         return self._view[self._end :]
 
     def received(self, count: int) -> None:
-        """So many bytes have been put into `space`."""
+        """Take note of bytes that have been put into `space`."""
         self._end += count
 
     @property
@@ -149,7 +149,14 @@ class Replies(Protocol):
     """Bytes in front of the data of a read."""
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
         """Write into a buffer what stands in front of read data. `last`: it ends the reply."""
         ...
@@ -180,27 +187,29 @@ class SimpleReplies:
     data_header_size = SIMPLE_REPLY_HEADER.size
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
-        """A simple reply has no chunks: offset and length are those of the request."""
         SIMPLE_REPLY_HEADER.pack_into(buffer, at, SIMPLE_REPLY_MAGIC, 0, request.cookie)
 
     def hole(self, request: Request, offset: int, length: int, *, last: bool) -> bytes:
-        """There are no holes in a simple reply."""
         raise AssertionError("a simple reply has no chunks")
 
     def done(self, request: Request) -> bytes:
-        """Success."""
         return SIMPLE_REPLY_HEADER.pack(SIMPLE_REPLY_MAGIC, 0, request.cookie)
 
     def error(self, request: Request, error: int, message: str = "") -> bytes:
-        """Failure, as a number alone."""
         return SIMPLE_REPLY_HEADER.pack(SIMPLE_REPLY_MAGIC, error, request.cookie)
 
     def status(
         self, request: Request, context_id: int, pieces: Iterable[tuple[int, int]], *, last: bool
     ) -> bytes:
-        """Block status needs structured replies."""
         raise AssertionError("block status needs structured replies")
 
 
@@ -211,30 +220,32 @@ class StructuredReplies:
     data_header_size = _DATA_HEAD.size
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
-        """The head of an OFFSET_DATA chunk."""
         _DATA_HEAD.pack_into(
             buffer, at, STRUCTURED_REPLY_MAGIC, last, _OFFSET_DATA, request.cookie, length + 8, offset
         )
 
     def hole(self, request: Request, offset: int, length: int, *, last: bool) -> bytes:
-        """An OFFSET_HOLE chunk."""
         return self._chunk(request, ReplyType.OFFSET_HOLE, OFFSET_HOLE.pack(offset, length), last=last)
 
     def done(self, request: Request) -> bytes:
-        """A NONE chunk."""
         return self._chunk(request, ReplyType.NONE, b"", last=True)
 
     def error(self, request: Request, error: int, message: str = "") -> bytes:
-        """An ERROR chunk."""
         text = message.encode()[:MAX_STRING_BYTES]
         return self._chunk(request, ReplyType.ERROR, ERROR.pack(error, len(text)) + text, last=True)
 
     def status(
         self, request: Request, context_id: int, pieces: Iterable[tuple[int, int]], *, last: bool
     ) -> bytes:
-        """A BLOCK_STATUS chunk."""
         described = b"".join(STATUS_DESCRIPTOR.pack(length, flags) for length, flags in pieces)
         return self._chunk(request, ReplyType.BLOCK_STATUS, STATUS.pack(context_id) + described, last=last)
 
@@ -250,16 +261,21 @@ class ExtendedReplies(StructuredReplies):
     data_header_size = _EXTENDED_DATA_HEAD.size
 
     def put_data_header(
-        self, buffer: bytearray, at: int, request: Request, offset: int, length: int, *, last: bool
+        self,
+        buffer: bytearray | memoryview,
+        at: int,
+        request: Request,
+        offset: int,
+        length: int,
+        *,
+        last: bool,
     ) -> None:
-        """The head of an OFFSET_DATA chunk."""
         head = (EXTENDED_REPLY_MAGIC, last, _OFFSET_DATA, request.cookie, request.offset, length + 8, offset)
         _EXTENDED_DATA_HEAD.pack_into(buffer, at, *head)
 
     def status(
         self, request: Request, context_id: int, pieces: Iterable[tuple[int, int]], *, last: bool
     ) -> bytes:
-        """A BLOCK_STATUS_EXT chunk."""
         described = [STATUS_EXT_DESCRIPTOR.pack(length, flags) for length, flags in pieces]
         content = STATUS_EXT.pack(context_id, len(described)) + b"".join(described)
         return self._chunk(request, ReplyType.BLOCK_STATUS_EXT, content, last=last)
@@ -290,7 +306,7 @@ _ALLOWED_FLAGS: Final[dict[int, int]] = {
         (Command.BLOCK_STATUS, CommandFlag.REQ_ONE),
     )
 }
-"""Flags that a command may carry; FUA is allowed on every one, and means something where data changes."""
+"""Flags that a command may carry. FUA is allowed with every command, and has a meaning where data change."""
 
 
 class RequestRules:
@@ -310,7 +326,7 @@ class RequestRules:
         self._contexts = contexts
 
     def error(self, request: Request) -> int:
-        """The error that a request has earned by what it asks for; 0 if it may be tried."""
+        """The error for a request that is wrong in itself; 0 if it may be tried."""
         command, flags, _, offset, length, _ = request
         if (
             command in self._plain
@@ -318,7 +334,7 @@ class RequestRules:
             and 0 < length <= MAX_PAYLOAD
             and offset + length <= self._size
         ):
-            return 0  # nearly all of them
+            return 0  # nearly all requests end here
         allowed = self._allowed_flags.get(command)
         if allowed is None or flags & ~allowed:
             return NbdError.EINVAL

@@ -10,8 +10,8 @@ from vhdx.engine.header_pair import HeaderPair, read_header_pair, slot_name
 from vhdx.engine.opening import read_identifier
 from vhdx.format import header, region_table
 from vhdx.format.checksum import stored_checksum
-from vhdx.format.constants import HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
-from vhdx.format.file_identifier import IDENTIFIER_SIZE, SIGNATURE, FileIdentifier
+from vhdx.format.constants import FILE_SIGNATURE, HEADER_FILE_OFFSETS, REGION_TABLE_FILE_OFFSETS
+from vhdx.format.file_identifier import IDENTIFIER_SIZE, FileIdentifier
 from vhdx.format.guids import BAT_REGION, METADATA_REGION
 from vhdx.format.header import HEADER_SIZE, Header
 from vhdx.format.region_table import REGION_TABLE_SIZE, Region, RegionTable, check_regions
@@ -70,7 +70,7 @@ class _FileDump:
 
     def _has_any_signature(self) -> bool:
         places = [
-            (0, SIGNATURE),
+            (0, FILE_SIGNATURE),
             *((offset, header.SIGNATURE) for offset in HEADER_FILE_OFFSETS),
             *((offset, region_table.SIGNATURE) for offset in REGION_TABLE_FILE_OFFSETS),
         ]
@@ -80,7 +80,7 @@ class _FileDump:
         raw = pread_zero_extended(self._store, IDENTIFIER_SIZE, 0)
         _, findings = collect(partial(read_identifier, self._store, self._file_size))
         fields = {
-            "signature": raw[: len(SIGNATURE)].decode("latin-1"),
+            "signature": raw[: len(FILE_SIGNATURE)].decode("latin-1"),
             "creator": FileIdentifier.decode(raw).creator,
             "file-size": self._file_size,
         }

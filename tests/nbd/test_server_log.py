@@ -7,7 +7,7 @@ import random
 import pytest
 
 from vhdx.nbd.protocol.transmission import Request
-from vhdx.nbd.server_log import Journal, Latencies
+from vhdx.nbd.server_log import Latencies, ServerLog
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -27,22 +27,24 @@ def test_percentiles_are_right_to_an_eighth(seed: int) -> None:
 
 def test_server_without_requests_has_no_figures_to_log() -> None:
     assert Latencies().percentile(99) == 0
-    assert list(Journal(print).statistics()) == []
+    assert list(ServerLog(print).statistics()) == []
 
 
 def test_a_request_is_logged_only_when_asked_for() -> None:
     lines: list[str] = []
     request = Request(0, 0, 1, 8192, 4096, 0)
-    Journal(lines.append).served("client", [request], 0.0)
+    ServerLog(lines.append).served("client", [request], 0.0)
     assert lines == []
-    Journal(lines.append, verbose=True).served("client", [request, request._replace(command=6, flags=2)], 0.0)
+    ServerLog(lines.append, verbose=True).served(
+        "client", [request, request._replace(command=6, flags=2)], 0.0
+    )
     assert lines == ["client: read 4096 at 8192", "client: write-zeroes 4096 at 8192 flags 0x2"]
 
 
 def test_statistics_have_a_line_for_each_command() -> None:
-    journal = Journal(print, statistics=True)
-    journal.served("client", [Request(0, 0, 1, 0, 512, 0)] * 3, 0.0)
-    journal.served("client", [Request(99, 0, 1, 0, 0, 0)], 0.0)
-    first, second = journal.statistics()
+    server_log = ServerLog(print, statistics=True)
+    server_log.served("client", [Request(0, 0, 1, 0, 512, 0)] * 3, 0.0)
+    server_log.served("client", [Request(99, 0, 1, 0, 0, 0)], 0.0)
+    first, second = server_log.statistics()
     assert first.startswith("read: 3 requests, 1536 bytes; microseconds: p50 ")
     assert second.startswith("command 99: 1 requests, 0 bytes")
