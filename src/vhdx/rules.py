@@ -234,7 +234,7 @@ class RuleCode(Enum):
     LOG_NO_SEQUENCE = Rule("log-no-sequence", OnOpen.REFUSE, Severity.ERROR,
         "the log is in use, but what it holds cannot be replayed",
         "a log in use holds a complete sequence of entries",
-        "changes may be lost; replay='ignore' (`--replay ignore`) reads the image as if the log were empty")
+        "changes may be lost; in Python, vhdx.open(..., replay='ignore') reads the image as if the log were empty")
     LOG_FILE_TRUNCATED = Rule("log-file-truncated", OnOpen.REFUSE, Severity.ERROR,
         "the file is shorter than it was when the log was written",
         "the file is as long as its log says it was", _CUT_OFF)
