@@ -87,22 +87,16 @@ def report(mutants: list[Mutant], options: argparse.Namespace) -> int:
     """Try mutants and say what became of each; the first is the engine as it is."""
     started = time.monotonic()
     clues = read_clues()
-    found: dict[str, Clue] = {}
     names: dict[str, list[str]] = {KILLED: [], SURVIVED: [], BROKEN: []}
-    try:
-        for mutant, verdict in verdicts(mutants, options, clues if options.clues else {}):
-            print(
-                f"{verdict.outcome:8} {mutant.name}\n{'':11}{verdict.text.splitlines()[0][:200]}", flush=True
-            )
-            if mutant is not AS_IT_IS:
-                names[verdict.outcome].append(mutant.name)
-                if verdict.clue is not None:
-                    found[mutant.name] = verdict.clue
-            elif verdict.outcome != SURVIVED:
-                return 1
-    finally:
-        if options.remember:
-            write_clues({**clues, **found})
+    for mutant, verdict in verdicts(mutants, options, dict(clues) if options.clues else {}):
+        print(f"{verdict.outcome:8} {mutant.name}\n{'':11}{verdict.text.splitlines()[0][:200]}", flush=True)
+        if mutant is not AS_IT_IS:
+            names[verdict.outcome].append(mutant.name)
+        elif verdict.outcome != SURVIVED:
+            return 1
+        if options.remember and verdict.clue is not None:
+            clues[mutant.name] = verdict.clue
+            write_clues(clues)
     status = summarise(names)
     print(f"{time.monotonic() - started:.0f} s")
     return status
