@@ -4,6 +4,7 @@ A copy would share the descriptor: closing it would close the original's, and th
 its place. A child process that goes on with a disk of its parent would write from an older state of its tables.
 """
 
+import atexit
 import os
 import sys
 from typing import NoReturn, Protocol
@@ -32,10 +33,6 @@ class Closable(Protocol):
     """What is closed when a program ends."""
 
     @property
-    def closed(self) -> bool:
-        """Whether it has been."""
-
-    @property
     def name(self) -> str:
         """What to call it in a message."""
 
@@ -54,11 +51,6 @@ def disown_in_children(handle: Inherited) -> None:
 
 def close_at_exit(disk: Closable) -> None:
     """Close a disk when the program ends, as Python does with its own files, unless that has been done."""
-    if not _to_close:
-        import atexit
-
-        atexit.unregister(_close_all)
-        atexit.register(_close_all)
     _to_close.add(disk)
 
 
@@ -77,5 +69,6 @@ def _close_all() -> None:
             print(f"vhdx: {disk.name}: closing it at the end of the program failed: {error}", file=sys.stderr)
 
 
+atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_disown_all)

@@ -22,10 +22,6 @@ class MountPoint(NamedTuple):
     """Of file system: `ext4`, `fuse.vhdx`."""
     source: str
     """The device's path, mostly; for some file systems any text."""
-    device: int
-    """Number of the device, as `st_dev`. A made-up one for file systems that can have several devices."""
-    is_read_only: bool
-    """Whether the file system as a whole is read-only: a read-only view of a writable one is not enough."""
 
 
 def mount_points() -> Iterator[MountPoint]:
@@ -37,12 +33,8 @@ def mount_points() -> Iterator[MountPoint]:
         return
     for line in lines:
         before, _, after = (part.split(" ") for part in line.partition(" - "))
-        if len(before) < 5 or len(after) < 3:
-            continue
-        major, _, minor = before[2].partition(":")
-        device = os.makedev(int(major), int(minor))
-        is_read_only = "ro" in after[2].split(",")
-        yield MountPoint(_unescape(before[4]), after[0], _unescape(after[1]), device, is_read_only)
+        if len(before) > 4 and len(after) > 1:
+            yield MountPoint(_unescape(before[4]), after[0], _unescape(after[1]))
 
 
 def is_mount_point(path: str) -> bool:

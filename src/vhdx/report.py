@@ -1,6 +1,8 @@
 """Breaches of rules, collected or raised: the one way in which parsing code says that something is wrong."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from vhdx.errors import refusal
@@ -69,39 +71,17 @@ class Report:
         if sum(1 for known in self.findings if known.code is finding.code) < self.limit:
             self.findings.append(finding)
 
+    @contextmanager
+    def of_two_copies(self) -> Iterator["Report"]:
+        """A report for two copies of one structure, each of which breaks one rule or none.
 
-class CopyDamage:
-    """Breaches in one of two copies, kept back until it is known whether the other copy is good."""
-
-    def __init__(self, breach: Breach) -> None:
-        self._breach = breach
-        self._damage: list[Finding] = []
-
-    def breach(
-        self,
-        code: RuleCode,
-        structure: str,
-        file_offset: int | None = None,
-        *,
-        found: str = "",
-        expected: str = "",
-        hint: str = "",
-    ) -> None:
-        """Keep a breach that is tolerated; another is reported at once: see `Breach`."""
-        if code.on_open is OnOpen.TOLERATE:
-            self._damage.append(Finding(code, structure, file_offset, found, expected, hint))
-        else:
-            self._breach(code, structure, file_offset, found=found, expected=expected, hint=hint)
-
-    def report(self, *, is_other_good: bool) -> None:
-        """Report what was kept back, and what it means. Raises: as `Breach`."""
-        hint = OTHER_COPY if is_other_good else ""
-        for kept in self._damage:
-            self._breach(
-                kept.code,
-                kept.structure,
-                kept.file_offset,
-                found=kept.found,
-                expected=kept.expected,
-                hint=kept.hint or hint,
-            )
+        What is tolerated is kept back until the context ends: only then is it known whether the other copy is good.
+        """
+        kept = Report(self.image, self.strict, self.limit)
+        is_one_good = False
+        try:
+            yield kept
+            is_one_good = len(kept.findings) < 2
+        finally:
+            for finding in kept.findings:
+                self.judge(replace(finding, hint=OTHER_COPY) if is_one_good else finding)

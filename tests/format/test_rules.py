@@ -115,3 +115,12 @@ def test_texts_of_a_hostile_file_are_shortened_and_their_backslashes_not_doubled
     assert len(quoted_all(["x" * 1000] * 1000)) < 2000
     assert (spelled(b"head"), spelled(b"\0\1"), spelled(b"")) == ("'head'", "bytes 00 01", "nothing")
     assert (counted(1, "entry", "entries"), counted(2, "entry", "entries")) == ("1 entry", "2 entries")
+
+
+def test_damage_of_one_copy_is_kept_when_the_other_one_is_refused() -> None:
+    report = Report()
+    with pytest.raises(CorruptImageError), report.of_two_copies() as copies:
+        copies.judge(Finding(RuleCode.REGION_TABLE_CHECKSUM, "region table 1"))
+        copies.judge(Finding(RuleCode.REGION_COUNT, "region table 2"))
+    (finding,) = report.findings
+    assert (finding.structure, finding.consequence) == ("region table 1", "this copy is not used")

@@ -3,13 +3,13 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import vhdx
-from support.mounting import force_unmount, mounted, need_fuse
+from support.mounting import mounted, need_fuse
 from support.tables import Slot, boot_record
 from support.units import KIB, MIB
 
@@ -34,14 +34,6 @@ def image(tmp_path: Path) -> Path:
         disk.pwrite(os.urandom(SIZE), 0)
         disk.pwrite(boot_record({0: Slot(0x83, START // 512, LENGTH // 512)}), 0)
     return path
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "mount point"
-    directory.mkdir()
-    yield directory
-    force_unmount(directory)
 
 
 def command(*words: str) -> Callable[[Path, Path], object]:

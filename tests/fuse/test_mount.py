@@ -18,7 +18,6 @@ import pytest
 import vhdx
 from support.mounting import (
     HANG_GUARD_SECONDS,
-    force_unmount,
     is_mounted,
     mounted,
     need_fuse,
@@ -59,15 +58,6 @@ def image(tmp_path: Path) -> Path:
         disk.pwrite(boot_record({0: Slot(0x83, START // 512, LENGTH // 512)}), 0)
         disk.pwrite(os.urandom(2 * MIB), START + MIB)
     return path
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """An empty directory; whatever a test leaves mounted there is taken away."""
-    directory = tmp_path / "mount point"
-    directory.mkdir()
-    yield directory
-    force_unmount(directory)
 
 
 def content(image: Path) -> bytes:

@@ -119,7 +119,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         _refuse_verb(verb)
         return _top_parser().parse_args(arguments)
     module = import_module(f"vhdx.cli.commands.{verb}")
-    parser = Parser(prog=f"vhdx {verb}", description=module.__doc__, epilog=getattr(module, "EXAMPLES", None))
+    parser = Parser(prog=f"vhdx {verb}", description=module.__doc__)
     module.add_options(parser)
     # Options may stand anywhere, between two file names, too.
     options = parser.parse_intermixed_args(arguments[1:])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vhdx.format.constants import HEADER_FILE_OFFSETS
 from vhdx.format.header import HEADER_SIZE, Header, check_current_header
-from vhdx.report import Breach, CopyDamage
+from vhdx.report import Breach, Report
 from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, pread
 
@@ -29,17 +29,17 @@ def slot_name(index: int) -> str:
     return f"header {index + 1}"
 
 
-def read_header_pair(store: ByteStore, file_size: int, breach: Breach) -> HeaderPair:
+def read_header_pair(store: ByteStore, file_size: int, report: Report) -> HeaderPair:
     """Read both headers, choose the current one and check it.
 
-    Raises: FormatError through `breach`; OSError.
+    Raises: FormatError through `report`; OSError.
     """
-    damage = CopyDamage(breach)
-    first, second = (
-        Header.decode(pread(store, HEADER_SIZE, offset), slot_name(index), offset, damage.breach)
-        for index, offset in enumerate(HEADER_FILE_OFFSETS)
-    )
-    damage.report(is_other_good=first is not None or second is not None)
+    breach = report.breach
+    with report.of_two_copies() as copies:
+        first, second = (
+            Header.decode(pread(store, HEADER_SIZE, offset), slot_name(index), offset, copies.breach)
+            for index, offset in enumerate(HEADER_FILE_OFFSETS)
+        )
     pair = HeaderPair((first, second), _current_index(first, second, breach))
     offset = HEADER_FILE_OFFSETS[pair.current_index]
     check_current_header(pair.current, slot_name(pair.current_index), offset, file_size, breach)

@@ -40,7 +40,7 @@ from vhdx.format.region_table import (
     RegionTable,
     check_regions,
 )
-from vhdx.report import Breach, CopyDamage, Report
+from vhdx.report import Breach, Report
 from vhdx.rules import RuleCode
 from vhdx.storage.base import ByteStore, both_ends, pread
 
@@ -82,12 +82,12 @@ def open_image(store: ByteStore, report: Report, replay: ReplayMode = "auto") ->
     """
     size = store.size()
     identifier = read_identifier(store, size, report.breach)
-    headers = read_header_pair(store, size, report.breach)
+    headers = read_header_pair(store, size, report)
     replayed = _replay(store, headers, size, report, replay)
     if replayed is not None:
         store, size = replayed.store, replayed.file_size
     log = (headers.current.log_offset, headers.current.log_length)
-    tables, table_offset, table = read_region_tables(store, report.breach)
+    tables, table_offset, table = read_region_tables(store, report)
     regions = check_regions(table, table_offset, log, size, report.breach)
     metadata, known = read_metadata_table(store, regions.metadata, report.breach)
     parameters = _read_parameters(store, regions.metadata, known, report.breach)
@@ -149,20 +149,20 @@ def _replay(
 
 
 def read_region_tables(
-    store: ByteStore, breach: Breach
+    store: ByteStore, report: Report
 ) -> tuple[tuple[RegionTable | None, RegionTable | None], int, RegionTable]:
     """Read both copies; return them, and file offset and content of the one that counts.
 
-    Raises: FormatError through `breach`; OSError.
+    Raises: FormatError through `report`; OSError.
     """
-    damage = CopyDamage(breach)
-    first, second = (
-        RegionTable.decode(
-            pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, damage.breach
+    breach = report.breach
+    with report.of_two_copies() as copies:
+        first, second = (
+            RegionTable.decode(
+                pread(store, REGION_TABLE_SIZE, offset), f"region table {index + 1}", offset, copies.breach
+            )
+            for index, offset in enumerate(REGION_TABLE_FILE_OFFSETS)
         )
-        for index, offset in enumerate(REGION_TABLE_FILE_OFFSETS)
-    )
-    damage.report(is_other_good=first is not None or second is not None)
     table = first if first is not None else second
     if table is None:
         breach(RuleCode.REGION_TABLE_NONE_VALID, "region tables", REGION_TABLE_FILE_OFFSETS[0])

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 from typing import Final
 
 from vhdx import _host
@@ -61,7 +62,7 @@ class NewFile:
         """Make the temporary. Raises: FileExistsError, OSError, ImageLockedError."""
         self._final = os.path.realpath(self.path) if self.overwrite else self.path
         try:
-            if self._check_destination():
+            if self._check_destination() and sys.platform != "win32":
                 self._replaced = ReplacedFile(self._final, self.path)
             fd = self._make_temporary()
             try:

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-import sys
+from contextlib import suppress
 
 from vhdx._mounts import is_mount_point
 from vhdx._processes import listed, writers_of_file
@@ -14,7 +14,8 @@ from vhdx.storage import block_devices, descriptor, locking
 class ReplacedFile:
     """A regular file, locked as a writer would lock it, so that nobody opens it before it has been replaced.
 
-    Without that, a process that has the file open would go on writing to a file that has no name any more.
+    Without that, a process that has the file open would go on writing to a file that has no name any more. Windows
+    itself replaces no file that is open, and would not replace this one.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -63,8 +64,6 @@ class ReplacedFile:
 
         Raises: OSError if the new file cannot have the same owner and group.
         """
-        if sys.platform == "win32":
-            return
         new = os.fstat(fd)
         owner, group = self._status.st_uid, self._status.st_gid
         if (new.st_uid, new.st_gid) != (owner, group):
@@ -90,7 +89,7 @@ class ReplacedFile:
 
 
 def _copy_attributes(source: int, target: int) -> None:
-    """Make the extended attributes the same, access lists among them, as far as the system allows it."""
+    """Make the extended attributes the same, access lists among them. Some may be changed by the system alone."""
     if not hasattr(os, "listxattr"):
         return
     try:
@@ -99,14 +98,8 @@ def _copy_attributes(source: int, target: int) -> None:
     except OSError:
         return
     for name in inherited:
-        _try(os.removexattr, target, name)
+        with suppress(OSError):
+            os.removexattr(target, name)
     for name, value in wanted.items():
-        _try(os.setxattr, target, name, value)
-
-
-def _try(change: object, *arguments: object) -> None:
-    """Change an attribute; those of the system's own may be changed by the system alone."""
-    try:
-        change(*arguments)  # type: ignore[operator]
-    except OSError:
-        pass
+        with suppress(OSError):
+            os.setxattr(target, name, value)

@@ -127,10 +127,6 @@ class HostStore(WatchedStore):
     def zero_unwritten(self, length: int, file_offset: int, *, may_punch: bool) -> bool:  # noqa: ARG002
         return False
 
-    def host_calls(self) -> list[str]:
-        """Names of the calls that took host space or gave it back, in order."""
-        return [call.name for call in self.calls if call.name in ("reserve", "punch_hole", "write_zeroes")]
-
 
 def fail_on(name: str, error: BaseException, *, nth: int = 1, above: int = 0) -> Callable[[StoreCall], None]:
     """A value for `WatchedStore.before`: the nth call of this name at or above an offset raises, and all after it."""

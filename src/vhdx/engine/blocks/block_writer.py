@@ -7,7 +7,7 @@ of the bitmap, last. So whoever finds the entry finds the data that it names.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from vhdx._units import aligned_pieces
@@ -36,6 +36,7 @@ class BlockWriter:
     def __init__(self, session: WriteSession, tables: BlockTables, geometry: Geometry) -> None:
         self._session = session
         self._store = session.store
+        self._space_control = space_control(session.store)
         self._geometry = geometry
         self._tables = tables
         self._in_flight = session.in_flight
@@ -109,23 +110,16 @@ class BlockWriter:
             sectors = range(within // sector_size, (within + length) // sector_size)
             self._tables.mark_sectors(block, plan, space.file_offset, sectors)
 
-    @contextmanager
-    def _space_for(self, block: int, facts: BlockFacts, plan: WritePlan) -> Iterator[Space]:
+    def _space_for(self, block: int, facts: BlockFacts, plan: WritePlan) -> AbstractContextManager[Space]:
         """Where a block is to be written: new space if the plan needs some, else the block's own.
 
         New space is given back if the body of the context fails, unless the block's entry names it all the same.
         Raises: ImagePoisonedError, OSError.
         """
-        if not plan.needs_space:
-            self._session.begin()
-            yield Space(facts.file_offset, self._geometry.block_size, known_zero=False)
-            return
-        space = self._session.take(self._geometry.block_size)
-        try:
-            yield space
-        except BaseException:
-            self._tables.give_back(space, block)
-            raise
+        if plan.needs_space:
+            return _NewSpace(self._session.take(self._geometry.block_size), block, self._tables)
+        self._session.begin()
+        return nullcontext(Space(facts.file_offset, self._geometry.block_size, known_zero=False))
 
     # -- zeroing and trimming ----------------------------------------------------------------------------------
 
@@ -182,7 +176,7 @@ class BlockWriter:
         """Make a block that is not fully present so, with zeroes that have host space."""
         with self._space_for(block, facts, plan_fill(facts)) as space:
             if space.known_zero:
-                space_control(self._store).reserve(space.length, space.file_offset)
+                self._space_control.reserve(space.length, space.file_offset)
             else:
                 self._clear(space.file_offset, space.length, may_punch=False)
             self._tables.set_entry(block, PayloadState.FULLY_PRESENT, space.file_offset)
@@ -201,3 +195,22 @@ class BlockWriter:
             self._store.write_zeroes(length, file_offset)
         else:
             write_zeroes(self._store.pwrite, length, file_offset)
+
+
+class _NewSpace:
+    """Space that a block is to get: given back if the body of the context fails.
+
+    A class, because a generator takes its time in every small write into a new block.
+    """
+
+    def __init__(self, space: Space, block: int, tables: BlockTables) -> None:
+        self._space = space
+        self._block = block
+        self._tables = tables
+
+    def __enter__(self) -> Space:
+        return self._space
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self._tables.give_back(self._space, self._block)

@@ -72,7 +72,7 @@ def _parameters(items: Mapping[UUID, bytes], file_offset: int) -> tuple[DiskPara
     if missing:
         return None, f"no {', no '.join(missing)}"
     offsets = dict.fromkeys(ALWAYS_NEEDED, file_offset)
-    parameters, findings = collect(lambda breach: DiskParameters.decode(items, offsets, breach))
+    parameters, findings = collect(lambda report: DiskParameters.decode(items, offsets, report.breach))
     return parameters, str(findings[-1]) if parameters is None else ""
 
 

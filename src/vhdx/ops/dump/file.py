@@ -78,7 +78,7 @@ class _FileDump:
 
     def _identifier(self) -> Iterator[Structure]:
         raw = pread_zero_extended(self._store, IDENTIFIER_SIZE, 0)
-        _, findings = collect(partial(read_identifier, self._store, self._file_size))
+        _, findings = collect(lambda report: read_identifier(self._store, self._file_size, report.breach))
         fields = {
             "signature": raw[: len(FILE_SIGNATURE)].decode("latin-1"),
             "creator": FileIdentifier.decode(raw).creator,
@@ -87,7 +87,7 @@ class _FileDump:
         yield Structure("file identifier", 0, len(raw), fields, findings=findings)
 
     def _headers(self) -> Iterator[Structure]:
-        pair, findings = collect(partial(read_header_pair, self._store, self._file_size))
+        pair, findings = collect(lambda report: read_header_pair(self._store, self._file_size, report))
         raws = [pread_zero_extended(self._store, HEADER_SIZE, offset) for offset in HEADER_FILE_OFFSETS]
         self._header = _likely_header(pair, raws)
         for index, offset in enumerate(HEADER_FILE_OFFSETS):
@@ -118,7 +118,7 @@ class _FileDump:
         raws = [pread_zero_extended(store, REGION_TABLE_SIZE, offset) for offset in REGION_TABLE_FILE_OFFSETS]
         listed = [_listed_regions(raw) for raw in raws]
         judged = [
-            collect(partial(RegionTable.decode, raw, f"region table {index + 1}", offset))
+            collect(partial(_decode_table, raw, index, offset))
             for index, (raw, offset) in enumerate(zip(raws, REGION_TABLE_FILE_OFFSETS, strict=True))
         ]
         candidates = [index for index in (0, 1) if judged[index][0] is not None]
@@ -143,7 +143,7 @@ class _FileDump:
     def _region_findings(self, table_offset: int, file_size: int) -> tuple[Finding, ...]:
         log = (0, 0) if self._header is None else (self._header.log_offset, self._header.log_length)
         table = RegionTable(self._regions)
-        return collect(partial(check_regions, table, table_offset, log, file_size))[1]
+        return collect(lambda report: check_regions(table, table_offset, log, file_size, report.breach))[1]
 
     def _contents(self, store: ByteStore, file_size: int, suffix: str = "") -> Iterator[Structure]:
         """Metadata and BAT, as far as the region table tells where they are."""
@@ -164,6 +164,10 @@ class _FileDump:
 
 def _is_valid_header(raw: bytes) -> bool:
     return Header.decode(raw, "", 0, Report().breach) is not None
+
+
+def _decode_table(raw: bytes, index: int, file_offset: int, report: Report) -> RegionTable | None:
+    return RegionTable.decode(raw, f"region table {index + 1}", file_offset, report.breach)
 
 
 def _likely_header(pair: HeaderPair | None, raws: list[bytes]) -> Header | None:

@@ -51,7 +51,7 @@ class LogDump:
         if header.log_in_use and self._is_readable:
             try:
                 self.replay, self._findings = collect(
-                    lambda breach: replay_in_memory(store, header, file_size, breach)
+                    lambda report: replay_in_memory(store, header, file_size, report.breach)
                 )
             except OSError:  # reading the entries meets the same error, and tells it
                 pass

@@ -61,7 +61,9 @@ def _table(
         entries += MetadataTable.decode_unchecked(raw).entries
     place, length = region.file_offset, region.length
     _, findings = collect(
-        lambda breach: check_table(MetadataTable.decode(raw, place, breach), place, length, breach)
+        lambda report: check_table(
+            MetadataTable.decode(raw, place, report.breach), place, length, report.breach
+        )
     )
     yield Structure(
         f"metadata table{suffix}",
@@ -99,7 +101,7 @@ def _item(
         items[entry.item_id] = content
     findings: tuple[Finding, ...] = ()
     if is_locator:
-        _, findings = collect(lambda breach: ParentLocator.decode(content, file_offset, breach))
+        _, findings = collect(lambda report: ParentLocator.decode(content, file_offset, report.breach))
     fields, parts = _meaning(entry, content)
     yield Structure(name, file_offset, entry.length, fields, parts, findings)
 

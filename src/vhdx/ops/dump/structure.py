@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from vhdx.errors import FormatError
 from vhdx.findings import Finding
-from vhdx.report import Breach, Report
+from vhdx.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,11 +30,11 @@ class Structure(NamedTuple):
     """Why it could not be read."""
 
 
-def collect(decode: Callable[[Breach], T]) -> tuple[T | None, tuple[Finding, ...]]:
+def collect(decode: Callable[[Report], T]) -> tuple[T | None, tuple[Finding, ...]]:
     """Run a decoder up to the breach that it cannot get over; return its result and what was wrong."""
     report = Report()
     try:
-        result = decode(report.breach)
+        result = decode(report)
     except FormatError as error:
         return None, (*report.findings, error.finding)
     return result, tuple(report.findings)
